@@ -1,0 +1,297 @@
+//! Where a producer's items come from: made up, or a file's bytes.
+
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+use crate::args::Producer;
+use crate::item::{self, HEADER, Header, now_ns};
+use crate::session::Session;
+
+/// How much of a payload is made, read or hashed at once when it is not kept whole.
+const PIECE: usize = 64 * 1024;
+
+/// The items of one run, one after the other.
+#[derive(Debug)]
+pub struct Items {
+    source: Source,
+    size: usize,
+    left: Option<u64>,
+    interval: Duration,
+    stream: u64,
+    seq: u64,
+    buffer: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Generated,
+    Chunks(Input),
+    Lines(Input),
+}
+
+impl Items {
+    /// What the arguments ask for. `--input` is opened here, so that a wrong path creates nothing.
+    ///
+    /// # Errors
+    /// When the input cannot be opened.
+    pub fn new(args: &Producer, session: &mut Session) -> Result<Items> {
+        let source = match &args.input {
+            None => Source::Generated,
+            Some(path) => {
+                let input =
+                    Input::open(path, session).with_context(|| format!("open --input {}", path.display()))?;
+                if args.lines { Source::Lines(input) } else { Source::Chunks(input) }
+            }
+        };
+        session.report.expect(args.count());
+        Ok(Items {
+            source,
+            size: args.size(),
+            left: args.count(),
+            interval: args.interval(),
+            stream: u64::from_ne_bytes(random()?),
+            seq: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// The random number that all items of this run carry.
+    pub fn stream(&self) -> u64 {
+        self.stream
+    }
+
+    /// The next item, encoded; `None` after the last. Keeps the pause between two items.
+    ///
+    /// # Errors
+    /// When the run is stopped, or the input fails.
+    pub fn next(&mut self, session: &mut Session) -> Result<Option<&[u8]>> {
+        if !self.another(session)? {
+            return Ok(None);
+        }
+        let whole = HEADER + self.size;
+        if self.buffer.len() < whole {
+            self.buffer.resize(whole, 0);
+        }
+        let payload = &mut self.buffer[HEADER..whole];
+        let len = match &mut self.source {
+            Source::Generated => {
+                generate(self.seq, 0, payload);
+                self.size
+            }
+            Source::Chunks(input) => input.fill(payload, session)?,
+            Source::Lines(input) => input.line(payload, session)?,
+        };
+        if len == 0 && !matches!(self.source, Source::Generated) {
+            return Ok(None);
+        }
+        let item = &mut self.buffer[..HEADER + len];
+        let header =
+            Header { stream: self.stream, seq: self.seq, sent_ns: now_ns(), pid: std::process::id(), crc: 0 };
+        item::seal(item, &header);
+        self.seq += 1;
+        Ok(Some(item))
+    }
+
+    /// The next item in pieces, for a channel in which it can be built in place: `put(offset, bytes)` is
+    /// called for the payload's pieces, and for the header last. The encoded item's head and length.
+    ///
+    /// # Errors
+    /// As [`Items::next`], and what `put` fails with.
+    pub fn next_in_pieces(
+        &mut self,
+        session: &mut Session,
+        mut put: impl FnMut(usize, &[u8]) -> io::Result<()>,
+    ) -> Result<Option<([u8; HEADER], usize)>> {
+        if !self.another(session)? {
+            return Ok(None);
+        }
+        self.buffer.resize(PIECE.min(self.size.max(1)), 0);
+        let mut crc = crc32fast::Hasher::new();
+        let mut len = 0;
+        loop {
+            let piece = &mut self.buffer[..PIECE.min(self.size - len)];
+            let n = match &mut self.source {
+                Source::Generated => {
+                    generate(self.seq, len, piece);
+                    piece.len()
+                }
+                Source::Chunks(input) => input.fill(piece, session)?,
+                // A line is found in the input's own buffer, which holds the longest.
+                Source::Lines(input) => {
+                    self.buffer.resize(self.size, 0);
+                    input.line(&mut self.buffer, session)?
+                }
+            };
+            crc.update(&self.buffer[..n]);
+            put(HEADER + len, &self.buffer[..n])?;
+            len += n;
+            if n < PIECE || len == self.size || matches!(self.source, Source::Lines(_)) {
+                break;
+            }
+        }
+        if len == 0 && !matches!(self.source, Source::Generated) {
+            return Ok(None);
+        }
+        let header =
+            Header { stream: self.stream, seq: self.seq, sent_ns: now_ns(), pid: std::process::id(), crc: 0 };
+        let head = header.seal(&crc);
+        put(0, &head)?;
+        self.seq += 1;
+        Ok(Some((head, HEADER + len)))
+    }
+
+    /// Counts down and keeps the pause: whether there is to be another item.
+    fn another(&mut self, session: &mut Session) -> Result<bool> {
+        match &mut self.left {
+            Some(0) => return Ok(false),
+            Some(left) => *left -= 1,
+            None => {}
+        }
+        if self.seq > 0 && !self.interval.is_zero() {
+            session.sleep(self.interval)?;
+        }
+        session.check()?;
+        Ok(true)
+    }
+}
+
+/// Eight bytes that nobody else has.
+fn random() -> Result<[u8; 8]> {
+    use std::io::Read;
+    let mut bytes = [0; 8];
+    File::open("/dev/urandom").and_then(|mut f| f.read_exact(&mut bytes)).context("read /dev/urandom")?;
+    Ok(bytes)
+}
+
+/// The payload of item `seq` from `offset` on: its number, then letters. Readable with `xxd`, and different
+/// in every byte from the next item's, so that a torn item shows.
+fn generate(seq: u64, offset: usize, payload: &mut [u8]) {
+    const LETTERS: &[u8; 26] = b"abcdefghijklmnopqrstuvwxyz";
+    const BLOCK: [u8; 26 * 160] = {
+        let mut block = [0; 26 * 160];
+        let mut i = 0;
+        while i < block.len() {
+            block[i] = LETTERS[i % 26];
+            i += 1;
+        }
+        block
+    };
+    let mut rest = &mut *payload;
+    let mut at = (seq as usize).wrapping_add(offset) % 26;
+    while !rest.is_empty() {
+        let n = rest.len().min(BLOCK.len() - at);
+        let (now, later) = rest.split_at_mut(n);
+        now.copy_from_slice(&BLOCK[at..at + n]);
+        rest = later;
+        at = 0;
+    }
+    if offset == 0 {
+        let mut stamp = *b"item 0000000000 ";
+        let mut n = seq;
+        for digit in stamp[5..15].iter_mut().rev() {
+            *digit = b'0' + (n % 10) as u8;
+            n /= 10;
+        }
+        let n = payload.len().min(stamp.len());
+        payload[..n].copy_from_slice(&stamp[..n]);
+    }
+}
+
+/// A file, pipe or terminal that is read to its end.
+#[derive(Debug)]
+struct Input {
+    fd: OwnedFd,
+    /// What was read ahead while looking for the end of a line.
+    ahead: Vec<u8>,
+    ended: bool,
+}
+
+impl Input {
+    fn open(path: &std::path::Path, session: &mut Session) -> Result<Input> {
+        let fd = if path.as_os_str() == "-" {
+            io::stdin().as_fd().try_clone_to_owned()?
+        } else {
+            // Without O_NONBLOCK the open of a FIFO would wait for its writer, deaf to Ctrl-C.
+            let fd = nix::fcntl::open(
+                path,
+                OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK,
+                nix::sys::stat::Mode::empty(),
+            )?;
+            fcntl(&fd, FcntlArg::F_SETFL(OFlag::empty()))?;
+            fd
+        };
+        if File::from(fd.try_clone()?).metadata()?.is_dir() {
+            return Err(io::Error::from(ErrorKind::IsADirectory).into());
+        }
+        session.check()?;
+        Ok(Input { fd, ahead: Vec::new(), ended: false })
+    }
+
+    fn read(&mut self, buffer: &mut [u8], session: &mut Session) -> Result<usize> {
+        let n = session.transfer(|| Ok(nix::unistd::read(&self.fd, buffer)?)).context("read --input")?;
+        self.ended |= n == 0 && !buffer.is_empty();
+        Ok(n)
+    }
+
+    /// Fills `buffer`, or what is left of the input; how much that was.
+    fn fill(&mut self, buffer: &mut [u8], session: &mut Session) -> Result<usize> {
+        let mut len = 0;
+        while len < buffer.len() && !self.ended {
+            len += self.read(&mut buffer[len..], session)?;
+        }
+        Ok(len)
+    }
+
+    /// The next line, with its newline; an unfinished one at the end is a line too.
+    fn line(&mut self, buffer: &mut [u8], session: &mut Session) -> Result<usize> {
+        let mut searched = 0;
+        loop {
+            let end = self.ahead[searched..].iter().position(|&b| b == b'\n').map(|i| searched + i + 1);
+            let len = match end {
+                Some(len) => len,
+                None if self.ended => self.ahead.len(),
+                None if self.ahead.len() > buffer.len() => self.ahead.len(),
+                None => {
+                    searched = self.ahead.len();
+                    let mut more = [0; 4096];
+                    let n = self.read(&mut more, session)?;
+                    self.ahead.extend_from_slice(&more[..n]);
+                    continue;
+                }
+            };
+            if len > buffer.len() {
+                let why =
+                    format!("a line of --input is longer than --size {}; give a larger --size", buffer.len());
+                return Err(io::Error::new(ErrorKind::InvalidInput, why).into());
+            }
+            buffer[..len].copy_from_slice(&self.ahead[..len]);
+            self.ahead.drain(..len);
+            return Ok(len);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pieces_of_a_payload_make_the_whole() {
+        let mut whole = vec![0; 10_000];
+        generate(7, 0, &mut whole);
+        assert!(whole.starts_with(b"item 0000000007 "));
+        let mut pieces = vec![0; 10_000];
+        for (i, piece) in pieces.chunks_mut(777).enumerate() {
+            generate(7, i * 777, piece);
+        }
+        assert!(whole == pieces);
+        let mut next = vec![0; 10_000];
+        generate(8, 0, &mut next);
+        assert!(whole[16..].iter().zip(&next[16..]).all(|(a, b)| a != b), "every byte differs");
+    }
+}

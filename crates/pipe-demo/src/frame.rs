@@ -1,0 +1,390 @@
+//! Messages in a byte stream: every message travels as a *frame*, its length in front.
+//!
+//! ```text
+//!   +--------+------+---------------+--------+------+--------
+//!   | length | kind | body          | length | kind | body …
+//!   +--------+------+---------------+--------+------+--------
+//!     u32      u32    length bytes     little-endian
+//! ```
+//!
+//! A pipe knows bytes only: a write may be taken in part, and a read ends wherever the bytes end that are
+//! there. So the reader gathers until a frame is whole, and the writer remembers how far it came.
+//!
+//! - A writer begins with HELLO and ends with GOODBYE. The stream ends at end-of-file all the same: the
+//!   goodbye only tells a writer that was done from one that died.
+//! - A frame of at most `PIPE_BUF` (4096) bytes is written whole or not at all, so several writers may share
+//!   a pipe. Longer ones may be cut by another's: see `fifo.rs` for who keeps them apart.
+//!
+//! Guarantees: frames arrive whole and in order, per writer. A cut one is reported, never delivered.
+//! Limits: one reader; what is in the pipe when the reader dies is lost.
+//!
+//! System calls: read, writev, fcntl (`O_NONBLOCK`). See pipe(7), write(2); Stevens, *UNIX Network
+//! Programming* vol. 2, ch. 4; Kerrisk, *The Linux Programming Interface*, ch. 44.
+
+use std::io::{self, ErrorKind, IoSlice};
+use std::os::fd::{AsFd, OwnedFd};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+
+/// Bytes in front of a frame's body.
+pub const HEADER: usize = 8;
+/// The longest body that is taken. A length comes from another process: it is checked before memory is.
+pub const MAX_BODY: usize = 64 << 20;
+
+const DATA: u32 = 1;
+const GOODBYE: u32 = 2;
+const HELLO: u32 = 3;
+/// What a HELLO says: whoever speaks something else is no writer of ours.
+const VERSION: &[u8; 8] = b"ipcpipe1";
+
+/// `O_NONBLOCK` belongs to the open file, not to a call: it is switched when the kind of call changes.
+#[derive(Debug)]
+struct Mode {
+    nonblocking: bool,
+}
+
+impl Mode {
+    fn set(&mut self, fd: &impl AsFd, nonblocking: bool) -> io::Result<()> {
+        if self.nonblocking != nonblocking {
+            let flag = if nonblocking { OFlag::O_NONBLOCK } else { OFlag::empty() };
+            fcntl(fd, FcntlArg::F_SETFL(flag))?;
+            self.nonblocking = nonblocking;
+        }
+        Ok(())
+    }
+}
+
+/// The end that is read.
+#[derive(Debug)]
+pub struct FrameReader {
+    fd: OwnedFd,
+    mode: Mode,
+    /// Bytes that were read: `[start, end)` are not yet parsed.
+    buffer: Vec<u8>,
+    start: usize,
+    end: usize,
+    /// Where the current message lies in `buffer`.
+    message: std::ops::Range<usize>,
+    hellos: usize,
+    goodbyes: usize,
+}
+
+impl FrameReader {
+    /// Reads frames from a pipe's read end, which must be blocking (as it is after `pipe` or `open`).
+    pub fn new(fd: OwnedFd) -> FrameReader {
+        FrameReader::with_mode(fd, Mode { nonblocking: false })
+    }
+
+    /// The same for a read end that is non-blocking.
+    pub fn nonblocking(fd: OwnedFd) -> FrameReader {
+        FrameReader::with_mode(fd, Mode { nonblocking: true })
+    }
+
+    fn with_mode(fd: OwnedFd, mode: Mode) -> FrameReader {
+        FrameReader {
+            fd,
+            mode,
+            buffer: vec![0; 64 << 10],
+            start: 0,
+            end: 0,
+            message: 0..0,
+            hellos: 0,
+            goodbyes: 0,
+        }
+    }
+
+    /// Waits for the next message: true if there is one (see [`FrameReader::message`]), false at the end of
+    /// the stream, when every writer has closed its end.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal, with nothing lost; `UnexpectedEof` for a frame that was cut;
+    /// `ConnectionAborted` if a writer closed its end without a goodbye; `InvalidData` for what is no frame.
+    pub fn read(&mut self) -> io::Result<bool> {
+        self.mode.set(&self.fd, false)?;
+        self.next()
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// As [`FrameReader::read`], and `WouldBlock` if no whole message has come yet.
+    pub fn try_read(&mut self) -> io::Result<bool> {
+        // What was read ahead needs no system call at all.
+        if self.parse()? {
+            return Ok(true);
+        }
+        self.mode.set(&self.fd, true)?;
+        self.next()
+    }
+
+    /// The message that the last successful read found.
+    pub fn message(&self) -> &[u8] {
+        &self.buffer[self.message.clone()]
+    }
+
+    /// Whether any writer has introduced itself. Someone who opens the pipe and closes it again is none.
+    pub fn had_writer(&self) -> bool {
+        self.hellos > 0
+    }
+
+    fn next(&mut self) -> io::Result<bool> {
+        while !self.parse()? {
+            self.make_room();
+            match nix::unistd::read(&self.fd, &mut self.buffer[self.end..])? {
+                0 => return self.at_end(),
+                n => self.end += n,
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes frames off the buffer until one of them is a message: whether there was one.
+    fn parse(&mut self) -> io::Result<bool> {
+        while let Some((length, kind)) = self.header()? {
+            let body = self.start + HEADER;
+            if self.end - body < length {
+                return Ok(false);
+            }
+            self.start = body + length;
+            match kind {
+                DATA => {
+                    self.message = body..body + length;
+                    return Ok(true);
+                }
+                HELLO if self.buffer[body..body + length] == *VERSION => self.hellos += 1,
+                HELLO => return Err(no_frame("a writer of another version")),
+                GOODBYE => self.goodbyes += 1,
+                _ => return Err(no_frame("a frame of unknown kind")),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Length and kind of the frame that begins at `start`, if so much of it is there.
+    fn header(&self) -> io::Result<Option<(usize, u32)>> {
+        let Some(header) = self.buffer[self.start..self.end].first_chunk::<HEADER>() else { return Ok(None) };
+        let [a, b, c, d, e, f, g, h] = *header;
+        let (length, kind) = (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]));
+        if length > MAX_BODY || (length == 0) != (kind == GOODBYE) {
+            return Err(no_frame(&format!("a frame of kind {kind} that claims {length} bytes")));
+        }
+        Ok(Some((length, kind)))
+    }
+
+    /// Makes room behind what has been read. Memory grows with the bytes that came, not with a claim.
+    fn make_room(&mut self) {
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        } else if self.end == self.buffer.len() {
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                (self.start, self.end) = (0, self.end - self.start);
+            } else {
+                self.buffer.resize(self.buffer.len() * 2, 0);
+            }
+        }
+    }
+
+    fn at_end(&self) -> io::Result<bool> {
+        let left = self.end - self.start;
+        if left > 0 {
+            let whole =
+                self.header()?.map_or("a frame's header".into(), |(n, _)| format!("{} bytes", HEADER + n));
+            let why = format!("pipe: the last frame was truncated after {left} of {whole}: its writer died");
+            return Err(io::Error::new(ErrorKind::UnexpectedEof, why));
+        }
+        if self.hellos > self.goodbyes {
+            let why =
+                format!("pipe: {} writer(s) closed the pipe without a goodbye", self.hellos - self.goodbyes);
+            return Err(io::Error::new(ErrorKind::ConnectionAborted, why));
+        }
+        Ok(false)
+    }
+}
+
+impl AsFd for FrameReader {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+fn no_frame(found: &str) -> io::Error {
+    io::Error::new(
+        ErrorKind::InvalidData,
+        format!("pipe: found {found}; do both sides run the same program?"),
+    )
+}
+
+/// The end that is written.
+#[derive(Debug)]
+pub struct FrameWriter {
+    fd: OwnedFd,
+    mode: Mode,
+    /// How much of the current frame the pipe has.
+    written: usize,
+    said_hello: bool,
+}
+
+impl FrameWriter {
+    /// Writes frames to a pipe's write end, which must be blocking (as it is after `pipe` or `open`).
+    pub fn new(fd: OwnedFd) -> FrameWriter {
+        FrameWriter { fd, mode: Mode { nonblocking: false }, written: 0, said_hello: false }
+    }
+
+    /// Writes `message`, waiting while the pipe is full.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal: call again with the same message, and it goes on where it was.
+    /// `BrokenPipe` if nobody can read it any more; `InvalidInput` if it is empty or over [`MAX_BODY`].
+    pub fn write(&mut self, message: &[u8]) -> io::Result<()> {
+        self.mode.set(&self.fd, false)?;
+        self.hello_then(DATA, message)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// As [`FrameWriter::write`], and `WouldBlock` if the pipe is full: call again with the same message.
+    pub fn try_write(&mut self, message: &[u8]) -> io::Result<()> {
+        self.mode.set(&self.fd, true)?;
+        self.hello_then(DATA, message)
+    }
+
+    /// Says goodbye, without waiting: whoever reads on then knows that this writer was done.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the pipe is full, or holds a part of a frame.
+    pub fn try_goodbye(&mut self) -> io::Result<()> {
+        self.mode.set(&self.fd, true)?;
+        self.goodbye_now()
+    }
+
+    /// Says goodbye, waiting while the pipe is full.
+    ///
+    /// # Errors
+    /// As [`FrameWriter::write`].
+    pub fn goodbye(&mut self) -> io::Result<()> {
+        self.mode.set(&self.fd, false)?;
+        self.goodbye_now()
+    }
+
+    fn goodbye_now(&mut self) -> io::Result<()> {
+        if self.written > 0 {
+            // A goodbye inside a frame would be taken for a part of its body.
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.hello_then(GOODBYE, &[])
+    }
+
+    fn hello_then(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
+        if body.len() > MAX_BODY || (body.is_empty() && kind == DATA) {
+            let why = format!("a message has 1 to {MAX_BODY} bytes, not {}", body.len());
+            return Err(io::Error::new(ErrorKind::InvalidInput, why));
+        }
+        if !self.said_hello {
+            self.frame(HELLO, VERSION)?;
+            self.said_hello = true;
+        }
+        self.frame(kind, body)
+    }
+
+    fn frame(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
+        let mut header = [0; HEADER];
+        header[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
+        header[4..].copy_from_slice(&kind.to_le_bytes());
+        while self.written < HEADER + body.len() {
+            let (head, rest) = if self.written < HEADER {
+                (&header[self.written..], body)
+            } else {
+                (&[][..], &body[self.written - HEADER..])
+            };
+            // One call for both parts: two could let another writer's frame in between.
+            self.written += nix::sys::uio::writev(&self.fd, &[IoSlice::new(head), IoSlice::new(rest)])?;
+        }
+        self.written = 0;
+        Ok(())
+    }
+}
+
+impl AsFd for FrameWriter {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pipe() -> (FrameReader, FrameWriter) {
+        let (r, w) = io::pipe().expect("pipe");
+        (FrameReader::new(r.into()), FrameWriter::new(w.into()))
+    }
+
+    #[test]
+    fn messages_of_all_sizes_arrive_whole() {
+        let (mut r, mut w) = pipe();
+        let big: Vec<u8> = (0..1_000_000u32).map(|i| i as u8).collect();
+        let sizes = [1, 7, 8, 4088, 4089, 65_528, 65_536, 1_000_000, 3];
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                for n in sizes {
+                    w.write(&big[..n]).expect("write");
+                }
+                w.goodbye().expect("goodbye");
+                drop(w);
+            });
+            for n in sizes {
+                assert!(r.read().expect("read"));
+                assert!(r.message() == &big[..n], "{n} bytes");
+            }
+            assert!(!r.read().expect("end"));
+        });
+    }
+
+    #[test]
+    fn a_frame_in_parts_goes_on_where_it_was() {
+        let (mut r, mut w) = pipe();
+        let big = vec![7; 200_000];
+        let mut blocked = 0;
+        while let Err(e) = w.try_write(&big) {
+            assert_eq!(e.kind(), ErrorKind::WouldBlock);
+            assert_eq!(w.try_goodbye().expect_err("inside a frame").kind(), ErrorKind::WouldBlock);
+            assert_eq!(r.try_read().expect_err("not whole yet").kind(), ErrorKind::WouldBlock);
+            blocked += 1;
+        }
+        assert!(r.try_read().expect("whole") && r.message() == big && blocked > 1);
+    }
+
+    #[test]
+    fn a_writer_that_dies_is_told_from_one_that_ends() {
+        let (mut r, mut w) = pipe();
+        w.write(b"x").expect("write");
+        drop(w);
+        assert!(r.read().expect("the message"));
+        assert_eq!(r.read().expect_err("no goodbye").kind(), ErrorKind::ConnectionAborted);
+
+        let (mut r, mut w) = pipe();
+        let _ = w.try_write(&vec![0; 100_000]);
+        drop(w);
+        assert_eq!(r.read().expect_err("cut").kind(), ErrorKind::UnexpectedEof);
+
+        let (mut r, w) = pipe();
+        drop(w);
+        assert!(!r.read().expect("nobody wrote") && !r.had_writer());
+    }
+
+    #[test]
+    fn a_claimed_length_takes_no_memory() {
+        for (length, kind) in
+            [(u32::MAX, DATA), (1 << 31, DATA), (0, DATA), (8, 77), (1, GOODBYE), (8, HELLO)]
+        {
+            let (mut r, w) = pipe();
+            let mut bytes = [length.to_le_bytes(), kind.to_le_bytes()].concat();
+            bytes.extend_from_slice(b"whatever");
+            nix::unistd::write(&w, &bytes).expect("write");
+            assert_eq!(r.read().expect_err("no frame").kind(), ErrorKind::InvalidData, "{length} {kind}");
+            assert_eq!(r.buffer.len(), 64 << 10);
+        }
+    }
+}
