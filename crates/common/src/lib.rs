@@ -19,3 +19,4 @@ pub mod report;
 pub mod session;
 mod sink;
 pub mod source;
+pub mod testkit;
