@@ -101,9 +101,8 @@ impl Report {
         self.items
     }
 
-    pub(crate) fn sent(&mut self, item: &[u8]) {
-        let header = item.first_chunk().map(Header::parse).expect("an encoded item");
-        let payload = item.len() - HEADER;
+    pub(crate) fn sent(&mut self, header: &Header, len: usize) {
+        let payload = len - HEADER;
         self.count(payload, header.sent_ns);
         if !self.quiet {
             self.line(format_args!("sent #{}  {payload} B", header.seq));

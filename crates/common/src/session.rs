@@ -410,7 +410,12 @@ impl Session {
 
     /// Reports an item that was handed to the channel.
     pub fn sent(&mut self, item: &[u8]) -> Result<()> {
-        self.report.sent(item);
+        self.sent_in_place(item.first_chunk().expect("an encoded item"), item.len())
+    }
+
+    /// The same for an item that was built in place, of which only the head is at hand.
+    pub fn sent_in_place(&mut self, head: &[u8; item::HEADER], len: usize) -> Result<()> {
+        self.report.sent(&item::Header::parse(head), len);
         self.after_item()
     }
 

@@ -97,50 +97,53 @@ impl Items {
         Ok(Some(item))
     }
 
-    /// The next item in pieces, for a channel in which it can be built in place: `put(offset, bytes)` is
-    /// called for the payload's pieces, and for the header last. The encoded item's head and length.
+    /// The next item in pieces, for a channel in which it can be built in place: `put(session, offset, bytes)`
+    /// is called for the payload's pieces, and for the header last. Nothing is put where there is no item, so
+    /// the first call may wait for room. The item's header and encoded length.
     ///
     /// # Errors
     /// As [`Items::next`], and what `put` fails with.
     pub fn next_in_pieces(
         &mut self,
         session: &mut Session,
-        mut put: impl FnMut(usize, &[u8]) -> io::Result<()>,
+        mut put: impl FnMut(&mut Session, usize, &[u8]) -> Result<()>,
     ) -> Result<Option<([u8; HEADER], usize)>> {
+        if matches!(self.source, Source::Lines(_)) {
+            // A line is found in a buffer that holds the longest: it is in one piece already.
+            let Some(item) = self.next(session)? else { return Ok(None) };
+            put(session, HEADER, &item[HEADER..])?;
+            put(session, 0, &item[..HEADER])?;
+            return Ok(item.first_chunk().map(|head| (*head, item.len())));
+        }
         if !self.another(session)? {
             return Ok(None);
         }
-        self.buffer.resize(PIECE.min(self.size.max(1)), 0);
+        self.buffer.resize(PIECE.min(self.size), 0);
         let mut crc = crc32fast::Hasher::new();
         let mut len = 0;
         loop {
             let piece = &mut self.buffer[..PIECE.min(self.size - len)];
             let n = match &mut self.source {
-                Source::Generated => {
+                Source::Chunks(input) => input.fill(piece, session)?,
+                _ => {
                     generate(self.seq, len, piece);
                     piece.len()
                 }
-                Source::Chunks(input) => input.fill(piece, session)?,
-                // A line is found in the input's own buffer, which holds the longest.
-                Source::Lines(input) => {
-                    self.buffer.resize(self.size, 0);
-                    input.line(&mut self.buffer, session)?
-                }
             };
+            if len + n == 0 && self.size > 0 {
+                return Ok(None);
+            }
             crc.update(&self.buffer[..n]);
-            put(HEADER + len, &self.buffer[..n])?;
+            put(session, HEADER + len, &self.buffer[..n])?;
             len += n;
-            if n < PIECE || len == self.size || matches!(self.source, Source::Lines(_)) {
+            if n < PIECE || len == self.size {
                 break;
             }
-        }
-        if len == 0 && !matches!(self.source, Source::Generated) {
-            return Ok(None);
         }
         let header =
             Header { stream: self.stream, seq: self.seq, sent_ns: now_ns(), pid: std::process::id(), crc: 0 };
         let head = header.seal(&crc);
-        put(0, &head)?;
+        put(session, 0, &head)?;
         self.seq += 1;
         Ok(Some((head, HEADER + len)))
     }
