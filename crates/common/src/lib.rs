@@ -20,3 +20,4 @@ pub mod session;
 mod sink;
 pub mod source;
 pub mod testkit;
+mod watcher;

@@ -1,30 +1,12 @@
 //! A process's run from its arguments to its exit status: waiting, being stopped, and what it says.
-//!
-//! # How a process waits
-//! A mechanism's blocking call simply blocks: `read`, `msgrcv`, `futex`. One watcher thread sleeps in `poll`
-//! on all that could concern the main thread meanwhile: a signal, a peer that came or died (inotify), a
-//! deadline. When there is news it sends the main thread a signal whose handler does nothing, which makes
-//! the blocked call return `EINTR`, and repeats that until the main thread has noticed. Sending it once would
-//! not do: it could arrive between the main thread's last look and its call. Nobody polls, nobody wakes up
-//! in vain, and no mechanism knows of stop flags.
-//!
-//! See also: signal(7) ("Interruption of system calls"), pthread_kill(3), eventfd(2), timerfd_create(2).
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicI32, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::pthread::{Pthread, pthread_kill, pthread_self};
-use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
-use nix::sys::time::TimeSpec;
-use nix::sys::timer::TimerSetTimeFlags;
-use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags};
+use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::args::{self, Both};
 use crate::exit::{self, Stopped};
@@ -32,31 +14,10 @@ use crate::item;
 use crate::place::{Role, Watch};
 use crate::report::Report;
 use crate::sink::Output;
+use crate::watcher::{Watcher, stop_signal};
 
 /// A wait is worth a line once it has lasted so long.
 const WORTH_A_LINE: Duration = Duration::from_millis(100);
-
-/// The first signal that asked for the end; 0 while none has.
-static STOP: AtomicI32 = AtomicI32::new(0);
-/// What the signal handlers write to: the watcher's bell.
-static BELL: OnceLock<EventFd> = OnceLock::new();
-
-/// What the watcher and the main thread share.
-#[derive(Debug)]
-struct Shared {
-    /// The thread that runs the pair, and is to be interrupted.
-    main: Pthread,
-    /// The main thread is in a call that may block, or about to enter one.
-    waiting: AtomicBool,
-    /// There is news that the main thread has not looked at.
-    news: AtomicBool,
-    /// Somebody came, left or died.
-    peers: AtomicBool,
-    /// Runs out when the main thread wants to be interrupted.
-    timer: TimerFd,
-    /// Handed to the watcher with a ring of the bell.
-    watch: Mutex<Option<Watch>>,
-}
 
 /// Which pair, variant and side a process is.
 #[derive(Clone, Copy, Debug)]
@@ -80,9 +41,7 @@ pub struct Session {
     name: String,
     timeout: Option<Duration>,
     nonblocking: bool,
-    shared: Arc<Shared>,
-    /// What the timer is set to, if it has not run out.
-    timer_at: Option<Instant>,
+    watcher: Watcher,
 }
 
 impl Session {
@@ -129,21 +88,6 @@ impl Session {
     }
 
     fn start(identity: Identity, both: &Both, consumer: Option<&args::Consumer>) -> Result<Session> {
-        let bell = EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?;
-        let timer =
-            TimerFd::new(ClockId::CLOCK_MONOTONIC, TimerFlags::TFD_CLOEXEC | TimerFlags::TFD_NONBLOCK)?;
-        anyhow::ensure!(BELL.set(bell).is_ok(), "a process has one session");
-        let shared = Arc::new(Shared {
-            main: pthread_self(),
-            waiting: AtomicBool::new(false),
-            news: AtomicBool::new(false),
-            peers: AtomicBool::new(false),
-            timer,
-            watch: Mutex::new(None),
-        });
-        handle_signals().context("install the signal handlers")?;
-        let watcher = shared.clone();
-        std::thread::Builder::new().name("watcher".into()).spawn(move || watcher.watch())?;
         Ok(Session {
             report: Report::new(identity, both, consumer.is_some_and(|c| c.to_stdout())),
             consumer: consumer.cloned(),
@@ -152,8 +96,7 @@ impl Session {
             name: both.name.clone(),
             timeout: both.timeout,
             nonblocking: both.nonblocking,
-            shared,
-            timer_at: None,
+            watcher: Watcher::start()?,
         })
     }
 
@@ -189,16 +132,12 @@ impl Session {
 
     /// News about the peers interrupt a wait from now on, and call its `look`.
     pub fn watch(&mut self, watch: Watch) {
-        *self.shared.watch.lock().expect("nobody panics with it") = Some(watch);
-        ring();
+        self.watcher.watch(watch);
     }
 
     /// Whether a signal has asked for the end.
     pub fn stopped(&self) -> Option<Stopped> {
-        match STOP.load(SeqCst) {
-            0 => None,
-            n => Some(Stopped(Signal::try_from(n).unwrap_or(Signal::SIGTERM))),
-        }
+        stop_signal().map(Stopped)
     }
 
     /// Fails if a signal has asked for the end.
@@ -222,6 +161,9 @@ impl Session {
         mut op: impl FnMut(&mut Q, bool) -> io::Result<T>,
     ) -> Result<T> {
         self.check()?;
+        if self.watcher.peers_changed() {
+            look(channel)?;
+        }
         match op(channel, false) {
             Err(e) if is_for_later(&e) => {}
             done => return Ok(done?),
@@ -250,7 +192,14 @@ impl Session {
                 } else {
                     Some(since + WORTH_A_LINE.min(self.timeout.unwrap_or(WORTH_A_LINE)))
                 };
-                self.interruptible(deadline, true, || op(channel, true))
+                match self.watcher.interruptible(deadline, true, || op(channel, true)) {
+                    // There is nothing to block in: only news can change anything.
+                    Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                        self.watcher.pause(deadline, true);
+                        Err(e)
+                    }
+                    outcome => outcome,
+                }
             };
             match outcome {
                 Err(e) if is_for_later(&e) => {}
@@ -260,7 +209,7 @@ impl Session {
                 self.report.waited(since.elapsed());
                 return Err(stopped.into());
             }
-            if self.shared.peers.swap(false, SeqCst) {
+            if self.watcher.peers_changed() {
                 look(channel)?;
             }
             match op(channel, false) {
@@ -292,35 +241,42 @@ impl Session {
     /// # Errors
     /// As [`Session::wait`].
     pub fn meet<T>(&mut self, mut op: impl FnMut(bool) -> io::Result<T>) -> Result<T> {
-        self.check()?;
-        match op(false) {
-            Err(e) if is_for_later(&e) => {}
-            done => return Ok(done?),
-        }
-        self.flush()?;
-        let (method, role) = (self.identity.method, self.identity.role.other().name());
-        let hint = self.start_hint();
-        self.say(&format!("waiting for a {role} on \"{}\"; start one with: {hint}", self.name));
         let since = Instant::now();
+        let deadline = self.timeout.map(|t| since + t);
+        let mut said = false;
         loop {
-            let deadline = self.timeout.map(|t| since + t);
-            match self.interruptible(deadline, true, || op(true)) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.pause(deadline),
-                Err(e) if is_for_later(&e) => {}
-                done => return Ok(done?),
-            }
             self.check()?;
-            self.shared.peers.store(false, SeqCst);
+            self.watcher.peers_changed();
             match op(false) {
                 Err(e) if is_for_later(&e) => {}
-                done => return Ok(done?),
+                done => {
+                    // What changed while we met is for the channel's first wait to look at.
+                    self.watcher.look_again();
+                    return Ok(done?);
+                }
             }
-            if self.timeout.is_some_and(|t| since.elapsed() >= t) {
+            if !said {
+                said = true;
+                self.flush()?;
+                let (role, hint) = (self.identity.role.other().name(), self.start_hint());
+                self.say(&format!("waiting for a {role} on \"{}\"; start one with: {hint}", self.name));
+            }
+            if deadline.is_some_and(|d| Instant::now() >= d) {
+                let (method, role) = (self.identity.method, self.identity.role.other().name());
                 let gone = format!(
-                    "no {method}-{role} came within {:?} (--timeout); start one with: {hint}",
-                    since.elapsed()
+                    "no {method}-{role} came within {:.1?} (--timeout); start one with: {}",
+                    since.elapsed(),
+                    self.start_hint()
                 );
                 return Err(io::Error::new(ErrorKind::TimedOut, gone).into());
+            }
+            match self.watcher.interruptible(deadline, true, || op(true)) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.watcher.pause(deadline, true),
+                Err(e) if is_for_later(&e) => {}
+                done => {
+                    self.watcher.look_again();
+                    return Ok(done?);
+                }
             }
         }
     }
@@ -340,19 +296,9 @@ impl Session {
         self.flush()?;
         while Instant::now() < until {
             self.check()?;
-            self.pause(Some(until));
+            self.watcher.pause(Some(until), false);
         }
         self.check()
-    }
-
-    /// Sleeps until there is news, or `until`.
-    fn pause(&mut self, until: Option<Instant>) {
-        let _ = self.interruptible(None, false, || {
-            let left = until.map(|t| t.saturating_duration_since(Instant::now()));
-            let left = left.map(|d| TimeSpec::from_duration(d));
-            nix::poll::ppoll(&mut [], left, None)?;
-            Ok(())
-        });
     }
 
     /// A read or write of our own input or output, which may block for as long as it likes.
@@ -361,50 +307,10 @@ impl Session {
     /// [`Stopped`], and what `io` fails with.
     pub fn transfer(&mut self, mut io: impl FnMut() -> io::Result<usize>) -> Result<usize> {
         loop {
-            match self.interruptible(None, false, &mut io) {
+            match self.watcher.interruptible(None, false, &mut io) {
                 Err(e) if e.kind() == ErrorKind::Interrupted => self.check()?,
                 done => return Ok(done?),
             }
-        }
-    }
-
-    /// Enters a call that may block, so that news interrupt it: once `news` is set and `waiting` seen, the
-    /// watcher interrupts us again and again until we have left.
-    fn interruptible<T>(
-        &mut self,
-        deadline: Option<Instant>,
-        peers: bool,
-        op: impl FnOnce() -> io::Result<T>,
-    ) -> io::Result<T> {
-        if let Some(deadline) = deadline {
-            self.set_timer(deadline);
-        }
-        // SeqCst on both words and both sides: either we see the news here, or the watcher sees us waiting.
-        self.shared.waiting.store(true, SeqCst);
-        let news = self.shared.news.load(SeqCst) || peers && self.shared.peers.load(SeqCst);
-        let result = if news { Err(ErrorKind::Interrupted.into()) } else { op() };
-        self.shared.waiting.store(false, SeqCst);
-        if self.shared.news.load(SeqCst) {
-            // Heard. What the news are (stop, peers, deadline) is looked at after this, so none is lost.
-            self.shared.news.store(self.stopped().is_some(), SeqCst);
-            if self.timer_at.is_some_and(|t| t <= Instant::now()) {
-                self.timer_at = None;
-            }
-        }
-        result
-    }
-
-    /// Sees to it that news come at `at` at the latest. News that come early do no harm, so a timer that
-    /// runs already is left alone: a pair at full speed blocks thousands of times a second.
-    fn set_timer(&mut self, at: Instant) {
-        let now = Instant::now();
-        if self.timer_at.is_some_and(|t| t > now && t <= at) {
-            return;
-        }
-        let left = at.saturating_duration_since(now).max(Duration::from_nanos(1));
-        let once = Expiration::OneShot(TimeSpec::from_duration(left));
-        if self.shared.timer.set(once, TimerSetTimeFlags::empty()).is_ok() {
-            self.timer_at = Some(at);
         }
     }
 
@@ -547,7 +453,7 @@ impl Session {
         let fd = if to == 1 { out.as_fd() } else { err.as_fd() };
         let mut patience = None;
         while !bytes.is_empty() {
-            match self.interruptible(None, false, || Ok(nix::unistd::write(fd, bytes)?)) {
+            match self.watcher.interruptible(None, false, || Ok(nix::unistd::write(fd, bytes)?)) {
                 Ok(n) => bytes = &bytes[n..],
                 Err(e) if e.kind() == ErrorKind::Interrupted => {
                     // Stopped while nobody reads what we print: the last words are given up after a moment.
@@ -582,101 +488,7 @@ fn own_output(e: io::Error, what: &str) -> exit::Exit {
     exit::Exit { status: 1, message }
 }
 
-/// From now on Ctrl-C, SIGTERM and SIGHUP ask for the end, and a kick interrupts.
-fn handle_signals() -> Result<()> {
-    // ctrlc runs this in a thread of its own.
-    ctrlc::set_handler(|| on_stop(Signal::SIGINT as i32))?;
-    // No SA_RESTART for the kick, whose whole purpose is EINTR.
-    install(Signal::SIGURG, SigHandler::Handler(on_kick), SaFlags::empty())?;
-    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
-        let before = install(signal, SigHandler::Handler(on_stop), SaFlags::SA_RESTART)?;
-        if matches!(before.handler(), SigHandler::SigIgn) {
-            // Inherited from nohup, which must keep its word.
-            install(signal, SigHandler::SigIgn, SaFlags::empty())?;
-        }
-    }
-    Ok(())
-}
-
-#[allow(unsafe_code)]
-fn install(signal: Signal, handler: SigHandler, flags: SaFlags) -> nix::Result<SigAction> {
-    let action = SigAction::new(handler, flags, SigSet::empty());
-    // SAFETY: both handlers do nothing that is not async-signal-safe: an atomic store and a write(2) to an
-    // eventfd that is never closed. No other process is concerned.
-    unsafe { sigaction(signal, &action) }
-}
-
 /// Neither success nor failure: to be tried again.
 fn is_for_later(e: &io::Error) -> bool {
     matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
-
-impl Shared {
-    /// The watcher thread.
-    fn watch(&self) {
-        let bell = BELL.get().expect("set before the watcher was started");
-        let mut watch: Option<Watch> = None;
-        // The kernel reports that a dead process's file was closed just before it drops the lock on it:
-        // so after news from the directory there are two more looks, a little later.
-        let mut looks: Vec<Instant> = Vec::new();
-        loop {
-            let unheard = self.news.load(SeqCst) && self.waiting.load(SeqCst);
-            let again = unheard.then(|| Instant::now() + Duration::from_millis(10));
-            let wake = looks.iter().copied().chain(again).min();
-            let left = wake.map(|t| t.saturating_duration_since(Instant::now()).as_millis() as u16 + 1);
-            let mut fds = vec![
-                PollFd::new(bell.as_fd(), PollFlags::POLLIN),
-                PollFd::new(self.timer.as_fd(), PollFlags::POLLIN),
-            ];
-            fds.extend(watch.as_ref().map(|w| PollFd::new(w.as_fd(), PollFlags::POLLIN)));
-            let _ = poll(&mut fds, left.map_or(PollTimeout::NONE, PollTimeout::from));
-            let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
-
-            if ready[0] {
-                let _ = bell.read();
-                if let Some(new) = self.watch.lock().expect("nobody panics with it").take() {
-                    watch = Some(new);
-                    // What happened before it was handed over is news too.
-                    self.peers.store(true, SeqCst);
-                }
-                self.news.store(true, SeqCst);
-            }
-            if ready[1] {
-                let mut expirations = [0; 8];
-                let _ = nix::unistd::read(self.timer.as_fd(), &mut expirations);
-                self.news.store(true, SeqCst);
-            }
-            let now = Instant::now();
-            let due = looks.iter().any(|t| *t <= now);
-            looks.retain(|t| *t > now);
-            if ready.get(2) == Some(&true) && watch.as_ref().is_some_and(|w| w.changed().unwrap_or(true)) {
-                looks = vec![now + Duration::from_millis(10), now + Duration::from_millis(100)];
-                self.peers.store(true, SeqCst);
-                self.news.store(true, SeqCst);
-            } else if due {
-                self.peers.store(true, SeqCst);
-                self.news.store(true, SeqCst);
-            }
-            if self.news.load(SeqCst) && self.waiting.load(SeqCst) {
-                let _ = pthread_kill(self.main, KICK);
-            }
-        }
-    }
-}
-
-/// The signal that interrupts the main thread: ignored by default, so that a stray one does no harm.
-const KICK: Signal = Signal::SIGURG;
-
-/// Rings the watcher's bell. Called from signal handlers: nothing here allocates or locks.
-fn ring() {
-    if let Some(bell) = BELL.get() {
-        let _ = nix::unistd::write(bell, &1u64.to_ne_bytes());
-    }
-}
-
-extern "C" fn on_stop(signal: i32) {
-    let _ = STOP.compare_exchange(0, signal, SeqCst, SeqCst);
-    ring();
-}
-
-extern "C" fn on_kick(_: i32) {}
