@@ -1,1 +1,36 @@
-//! shm
+//! POSIX shared memory: two processes, one buffer, and four ways to keep out of each other's way.
+//!
+//! Read them in this order; each repeats the whole buffer and says what is new.
+//!
+//! | file | how | what it is good for |
+//! |---|---|---|
+//! | [`unsynchronized`] | not at all | seeing why the others exist |
+//! | [`semaphore`] | three semaphores | the textbook; any number of processes |
+//! | [`mutex`] | robust mutex, futex | the same, and it survives what a semaphore does not: a killed process |
+//! | [`ring`] | atomic counters, futex | one producer and one consumer, an order of magnitude faster |
+//!
+//! What all four stand on: [`memory`] (bytes that others change), [`futex`] (sleeping), [`seat`] (who is
+//! there) and [`object`] (the name, the header, the end). [`buffer`] only chooses one of the four.
+//!
+//! A buffer's life, on either side:
+//!
+//! ```text
+//! producer:  create → push, push, … → finish          (the goodbye)
+//! consumer:  wait → open → pop, done, pop, done, … → finish
+//! ```
+//!
+//! `push` and `pop` sleep and return `Interrupted` when a signal arrives; `try_push` and `try_pop` return
+//! `WouldBlock`. `look` is called when somebody came, left or died.
+
+#![deny(unsafe_code)]
+
+pub mod buffer;
+pub mod futex;
+pub mod memory;
+pub mod mutex;
+pub mod object;
+pub mod ring;
+pub mod robust;
+pub mod seat;
+pub mod semaphore;
+pub mod unsynchronized;

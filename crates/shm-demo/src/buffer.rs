@@ -1,0 +1,139 @@
+//! One of the four mechanisms, as `--sync` says.
+//!
+//! The four are separate types on purpose, each whole in its file. This is no more than the choice: a program
+//! that uses one of them needs none of it.
+
+use std::io;
+
+use common::place::{Place, Role};
+
+use crate::mutex::{self, MutexBuffer};
+use crate::object::{Format, Object, Shape, SyncKind};
+use crate::ring::{self, Ring};
+use crate::seat::Seat;
+use crate::semaphore::{self, SemaphoreBuffer};
+use crate::unsynchronized::{self, Unsynchronized};
+
+/// One process's end of a buffer.
+#[derive(Debug)]
+pub enum Buffer {
+    /// `--sync semaphore`
+    Semaphore(SemaphoreBuffer),
+    /// `--sync mutex`
+    Mutex(MutexBuffer),
+    /// `--sync ring`
+    Ring(Ring),
+    /// `--sync none`
+    None(Unsynchronized),
+}
+
+/// The same call, whichever it is.
+macro_rules! each {
+    ($buffer:expr, $it:ident => $call:expr) => {
+        match $buffer {
+            Buffer::Semaphore($it) => $call,
+            Buffer::Mutex($it) => $call,
+            Buffer::Ring($it) => $call,
+            Buffer::None($it) => $call,
+        }
+    };
+}
+
+impl Buffer {
+    /// Creates the buffer, or joins it, as a producer.
+    ///
+    /// # Errors
+    /// See [`Object::create`].
+    pub fn create(place: &Place, name: &str, kind: SyncKind, shape: Shape) -> io::Result<Buffer> {
+        Buffer::new(kind, Object::create(place, name, format(kind), shape)?)
+    }
+
+    /// Takes a consumer's place, where it may have to wait for a producer.
+    ///
+    /// # Errors
+    /// See [`Seat::consumer`].
+    pub fn wait(place: &Place, name: &str, kind: SyncKind) -> io::Result<Seat> {
+        Seat::consumer(place, name, format(kind))
+    }
+
+    /// Opens the buffer as a consumer, if it is there.
+    ///
+    /// # Errors
+    /// See [`Object::open`].
+    pub fn open(seat: &mut Option<Seat>, kind: SyncKind) -> io::Result<Option<Buffer>> {
+        Object::open(seat)?.map(|object| Buffer::new(kind, object)).transpose()
+    }
+
+    fn new(kind: SyncKind, object: Object) -> io::Result<Buffer> {
+        Ok(match kind {
+            SyncKind::Semaphore => Buffer::Semaphore(SemaphoreBuffer::new(object)?),
+            SyncKind::Mutex => Buffer::Mutex(MutexBuffer::new(object)?),
+            SyncKind::Ring => Buffer::Ring(Ring::new(object)?),
+            SyncKind::None => Buffer::None(Unsynchronized::new(object)?),
+        })
+    }
+
+    /// Pushes an item: sleeps until there is space if it may `block`, else fails with `WouldBlock`.
+    pub fn push(&mut self, item: &[u8], block: bool) -> io::Result<()> {
+        each!(self, b => if block { b.push(item) } else { b.try_push(item) })
+    }
+
+    /// Pops an item, likewise; false at the end of the stream.
+    pub fn pop(&mut self, block: bool) -> io::Result<bool> {
+        each!(self, b => if block { b.pop() } else { b.try_pop() })
+    }
+
+    /// The item popped last.
+    pub fn item(&self) -> &[u8] {
+        each!(self, b => b.item())
+    }
+
+    /// The item in hand has been consumed.
+    pub fn done(&mut self) -> io::Result<()> {
+        each!(self, b => b.done())
+    }
+
+    /// Looks who came, left or died, and gives back what the dead held.
+    pub fn look(&mut self) -> io::Result<()> {
+        each!(self, b => b.look())
+    }
+
+    /// What happened that a user should know, once.
+    pub fn note(&mut self) -> Option<String> {
+        each!(self, b => b.note())
+    }
+
+    /// Leaves in good order; `WouldBlock` if items are left and nobody is there to take them.
+    pub fn finish(&mut self) -> io::Result<()> {
+        each!(self, b => b.finish())
+    }
+
+    /// Leaves at once. For the last producer it is the goodbye all the same.
+    pub fn leave(&mut self) -> io::Result<()> {
+        each!(self, b => b.leave(true, 0))
+    }
+
+    /// What a wait is for: "buffer full 8/8".
+    pub fn why(&self) -> String {
+        self.object().why()
+    }
+
+    /// Whether a producer is attached.
+    pub fn has_producer(&self) -> bool {
+        self.object().has(Role::Producer)
+    }
+
+    /// The object underneath.
+    pub fn object(&self) -> &Object {
+        each!(self, b => &b.object)
+    }
+}
+
+fn format(kind: SyncKind) -> &'static Format {
+    match kind {
+        SyncKind::Semaphore => &semaphore::FORMAT,
+        SyncKind::Mutex => &mutex::FORMAT,
+        SyncKind::Ring => &ring::FORMAT,
+        SyncKind::None => &unsynchronized::FORMAT,
+    }
+}

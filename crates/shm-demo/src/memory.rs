@@ -1,0 +1,99 @@
+//! Bytes that several processes see, and how to touch them in Rust.
+//!
+//! Another process may write to them at any time, which no Rust reference allows: `&[u8]` promises that the
+//! bytes stay as they are, `&mut [u8]` that nobody else has them. So there are three ways, and no reference:
+//!
+//! - control words as atomics, which other threads *may* change (and to whom the other process is just that);
+//! - items by copying raw bytes from and to private memory: copy first, then check, then use the copy;
+//! - objects of the C library (semaphores, mutexes) by a pointer that only the library follows.
+//!
+//! Every offset is checked against the mapping: offsets may come from what another process wrote.
+//!
+//! System calls: mmap(2), flock(2).
+
+#![allow(unsafe_code)]
+
+use std::fs::File;
+use std::io;
+use std::sync::atomic::{AtomicU32, AtomicU64};
+
+use memmap2::MmapRaw;
+
+/// A mapped object, and the lock that tells others that it is in use.
+#[derive(Debug)]
+pub struct Memory {
+    map: MmapRaw,
+    /// The shared lock (flock) lives as long as the descriptor and the mapping.
+    _file: File,
+}
+
+impl Memory {
+    /// Maps the whole of `file` for reading and writing.
+    pub fn map(file: File) -> io::Result<Memory> {
+        Ok(Memory { map: MmapRaw::map_raw(&file)?, _file: file })
+    }
+
+    /// The mapping's length in bytes.
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    /// Where `bytes` bytes begin at the offset `at`.
+    ///
+    /// # Panics
+    /// If they are not all inside the mapping, aligned to `align`: a mistake in this crate, for what others
+    /// wrote is checked before it becomes an offset.
+    fn at(&self, at: usize, bytes: usize, align: usize) -> *mut u8 {
+        assert!(at.is_multiple_of(align) && at <= self.len() && bytes <= self.len() - at);
+        self.map.as_mut_ptr().wrapping_add(at)
+    }
+
+    /// The 32-bit control word at the offset `at`.
+    pub fn word(&self, at: usize) -> &AtomicU32 {
+        // SAFETY: `at` checked that the four bytes are mapped and aligned (a mapping begins on a page), and
+        // `self` keeps them so. Others write there, but as we do: whole words, atomically.
+        unsafe { AtomicU32::from_ptr(self.at(at, 4, 4).cast()) }
+    }
+
+    /// The 64-bit control word at the offset `at`.
+    pub fn long(&self, at: usize) -> &AtomicU64 {
+        // SAFETY: as for `word`, with eight bytes.
+        unsafe { AtomicU64::from_ptr(self.at(at, 8, 8).cast()) }
+    }
+
+    /// Copies `bytes` into the object at the offset `at`.
+    pub fn write(&self, at: usize, bytes: &[u8]) {
+        let to = self.at(at, bytes.len(), 1);
+        // SAFETY: the target is mapped, see `at`, and cannot overlap private memory. Whoever reads it at this
+        // moment gets torn bytes; that nobody does is what the mechanisms are for.
+        unsafe { to.copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) };
+    }
+
+    /// Copies bytes at the offset `at` out of the object: `into` is filled.
+    pub fn read(&self, at: usize, into: &mut [u8]) {
+        let from = self.at(at, into.len(), 1);
+        // SAFETY: the source is mapped, see `at`; `into` is private. Bytes that another process changes
+        // meanwhile arrive torn, and any bytes are valid `u8`s.
+        unsafe { from.copy_to_nonoverlapping(into.as_mut_ptr(), into.len()) };
+    }
+
+    /// A `T` of the C library's at the offset `at`, for its functions alone to follow.
+    pub fn object<T>(&self, at: usize) -> *mut T {
+        self.at(at, size_of::<T>(), align_of::<T>()).cast()
+    }
+
+    /// Reads the 32-bit word at `at` as a plain variable: no atomic instruction, no ordering.
+    pub fn read_plain(&self, at: usize) -> u32 {
+        let from = self.at(at, 4, 4).cast::<u32>();
+        // SAFETY: mapped and aligned, see `at`; any bits are a u32. Volatile, so that the compiler reads it
+        // each time. To race with another *process* is outside of the language: the machine reads four bytes.
+        unsafe { from.read_volatile() }
+    }
+
+    /// Writes the 32-bit word at `at` as a plain variable, likewise.
+    pub fn write_plain(&self, at: usize, value: u32) {
+        let to = self.at(at, 4, 4).cast::<u32>();
+        // SAFETY: as for `read_plain`.
+        unsafe { to.write_volatile(value) };
+    }
+}

@@ -1,0 +1,297 @@
+//! The ring: lock-free, for one producer and one consumer.
+//!
+//! ```text
+//!             head                tail
+//!              v                   v            head: items ever consumed, written by the consumer only
+//!   |        |####|####|####|####|        |     tail: items ever pushed, written by the producer only
+//!              in hand             next
+//! ```
+//!
+//! **New**, compared with [`crate::mutex`]: nobody waits for a lock, because no word has two writers. An item
+//! is published by one store of `tail`, and consumed by one store of `head`. A process that is killed, at any
+//! moment, leaves the counters as they were: what it was pushing was never there, what it had in hand still is.
+//!
+//! - At full speed there is no system call: who finds the buffer empty or full says so in a word of its own
+//!   and sleeps there (futex); the other side looks at that word after each step and wakes only who sleeps.
+//! - The counters run freely and wrap around; `tail - head` is the number of items. The array has a power of
+//!   two of slots, so that a position's slot is found by a mask, also across the wrap. The capacity is exact.
+//! - Each side keeps a copy of the other's counter and looks at the real one, whose cache line the other is
+//!   writing, only when the copy says empty or full.
+//! - What the other side wrote is checked before it is used: scribbling can end the run, not crash it.
+//!
+//! Guarantees: every item, in order; nothing lost when either side is killed; an item in hand may come twice.
+//! Limits: one of each.
+//!
+//! System call: futex(2). See also Lamport, "Proving the Correctness of Multiprocess Programs" (1977), and
+//! Bos, *Rust Atomics and Locks*, chapters 3 and 9.
+
+use std::io::{self, ErrorKind};
+use std::mem::offset_of;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+use crate::futex;
+use crate::memory::Memory;
+use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
+
+/// The control words, for their offsets: each side's on a cache line of its own.
+#[repr(C)]
+struct Control {
+    head: Side,
+    tail: Side,
+}
+
+#[repr(C, align(64))]
+struct Side {
+    /// `head` or `tail`.
+    counter: u64,
+    /// 1 while its writer sleeps, or is about to. The futex.
+    asleep: u32,
+}
+
+const HEAD: usize = CONTROL + offset_of!(Control, head);
+const TAIL: usize = CONTROL + offset_of!(Control, tail);
+const ASLEEP: usize = offset_of!(Side, asleep);
+const SLOTS: usize = CONTROL + size_of::<Control>();
+/// In a slot, before the item: its length.
+const SLOT_HEADER: usize = 8;
+
+const _: () = assert!(HEAD == 128 && TAIL == 192 && ASLEEP == 8 && SLOTS == 256);
+
+/// What this mechanism wants of its object.
+pub static FORMAT: Format =
+    Format { kind: SyncKind::Ring, one_each: true, size, init: |_: &Memory, _: &Shape| Ok(()) };
+
+fn size(shape: &Shape) -> usize {
+    SLOTS + shape.slots.next_power_of_two() as usize * shape.stride(SLOT_HEADER)
+}
+
+/// One process's end of the ring.
+#[derive(Debug)]
+pub struct Ring {
+    /// The object underneath.
+    pub object: Object,
+    /// Where we are: what we wrote into our counter, which nobody else writes.
+    mine: u64,
+    /// The other side's counter when we last looked.
+    theirs: u64,
+    /// The private copy of the item in hand.
+    item: Vec<u8>,
+    in_hand: bool,
+}
+
+impl Ring {
+    /// A ring in an object of the format [`FORMAT`].
+    ///
+    /// # Errors
+    /// `InvalidData` if the counters make no sense.
+    pub fn new(object: Object) -> io::Result<Ring> {
+        let mut ring = Ring { object, mine: 0, theirs: 0, item: Vec::new(), in_hand: false };
+        let (head, tail) = (ring.side(HEAD).load(), ring.side(TAIL).load());
+        ring.check("head and tail", head, tail)?;
+        (ring.mine, ring.theirs) = if ring.object.is_producers() { (tail, head) } else { (head, tail) };
+        ring.look()?;
+        Ok(ring)
+    }
+
+    /// Pushes an item if there is a free slot.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the ring is full; `InvalidInput` if the item is larger than a slot; `InvalidData` if
+    /// another process wrote nonsense.
+    pub fn try_push(&mut self, item: &[u8]) -> io::Result<()> {
+        self.object.check_item(item)?;
+        let tail = self.mine;
+        if tail.wrapping_sub(self.theirs) >= self.object.shape.slots.into() {
+            self.theirs = self.side(HEAD).load();
+            if self.check("head", self.theirs, tail)? == u64::from(self.object.shape.slots) {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+        }
+        let at = self.slot(tail);
+        self.object.memory.word(at).store(item.len() as u32, Relaxed);
+        self.object.memory.write(at + SLOT_HEADER, item);
+        self.mine = tail.wrapping_add(1);
+        self.side(TAIL).publish(self.mine);
+        self.side(HEAD).wake();
+        Ok(())
+    }
+
+    /// Pushes an item, and sleeps until there is a free slot.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal; and as [`Ring::try_push`], without `WouldBlock`.
+    pub fn push(&mut self, item: &[u8]) -> io::Result<()> {
+        loop {
+            self.side(TAIL).about_to_sleep();
+            match self.try_push(item) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.side(TAIL).sleep()?,
+                done => {
+                    self.side(TAIL).awake();
+                    return done;
+                }
+            }
+        }
+    }
+
+    /// Pops an item if there is one: it is in hand, see [`Ring::item`], until [`Ring::done`] or the next pop.
+    /// False at the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the ring is empty; `ConnectionAborted` if the producer died and none goes on;
+    /// `InvalidData` if another process wrote nonsense.
+    pub fn try_pop(&mut self) -> io::Result<bool> {
+        self.done()?;
+        let head = self.mine;
+        if head == self.theirs {
+            // Before the look at the counter: who sees the goodbye and then no item has seen the last one.
+            let closed = self.object.is_closed();
+            self.theirs = self.side(TAIL).load();
+            if self.check("tail", head, self.theirs)? == 0 {
+                return self.object.end(closed).map(|()| false);
+            }
+        }
+        let at = self.slot(head);
+        // Read once, checked, then used: the producer may write anything at any time.
+        let len = self.object.check_length(self.object.memory.word(at).load(Relaxed))?;
+        self.item.resize(len, 0);
+        self.object.memory.read(at + SLOT_HEADER, &mut self.item);
+        self.in_hand = true;
+        Ok(true)
+    }
+
+    /// Pops an item, and sleeps until there is one.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal; and as [`Ring::try_pop`], without `WouldBlock`.
+    pub fn pop(&mut self) -> io::Result<bool> {
+        loop {
+            self.side(HEAD).about_to_sleep();
+            match self.try_pop() {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.side(HEAD).sleep()?,
+                done => {
+                    self.side(HEAD).awake();
+                    return done;
+                }
+            }
+        }
+    }
+
+    /// The item in hand.
+    pub fn item(&self) -> &[u8] {
+        &self.item
+    }
+
+    /// The item in hand has been consumed: its slot is free for another.
+    ///
+    /// # Errors
+    /// None; it is fallible as in the other three mechanisms.
+    pub fn done(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.in_hand) {
+            self.mine = self.mine.wrapping_add(1);
+            self.side(HEAD).publish(self.mine);
+            self.side(TAIL).wake();
+        }
+        Ok(())
+    }
+
+    /// Looks who came, left or died. There is nothing to repair. To be called when
+    /// [`Channel::watch`](common::place::Channel::watch) has news.
+    ///
+    /// # Errors
+    /// What the file system refuses.
+    pub fn look(&mut self) -> io::Result<()> {
+        self.object.look(|_, _| Ok(()))
+    }
+
+    /// What happened that a user should know: nothing ever.
+    pub fn note(&mut self) -> Option<String> {
+        None
+    }
+
+    /// Leaves in good order. For the producer it is the goodbye.
+    ///
+    /// # Errors
+    /// `WouldBlock`, with nothing done, if items are left and nobody is there to take them.
+    pub fn finish(&mut self) -> io::Result<()> {
+        self.done()?;
+        let left = self.side(TAIL).load().wrapping_sub(self.side(HEAD).load());
+        self.leave(true, left as usize)
+    }
+
+    /// Leaves at once. What is in hand stays; `left` items are left behind if somebody is there.
+    pub fn leave(&mut self, goodbye: bool, left: usize) -> io::Result<()> {
+        self.object.leave(goodbye, left, |memory| Words::at(memory, HEAD).wake())
+    }
+
+    fn side(&self, at: usize) -> Words<'_> {
+        Words::at(&self.object.memory, at)
+    }
+
+    fn slot(&self, position: u64) -> usize {
+        let mask = self.object.shape.slots.next_power_of_two() as u64 - 1;
+        SLOTS + (position & mask) as usize * self.object.shape.stride(SLOT_HEADER)
+    }
+
+    /// How many items there are between the counters, if they make sense.
+    fn check(&self, which: &str, head: u64, tail: u64) -> io::Result<u64> {
+        let items = tail.wrapping_sub(head);
+        if items <= self.object.shape.slots.into() {
+            return Ok(items);
+        }
+        Err(self.object.damaged(which, items, "at most its slots apart"))
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        let _ = self.leave(false, 0);
+    }
+}
+
+/// One side's counter and its bed: all that is shared without a lock, and every ordering.
+struct Words<'a> {
+    counter: &'a AtomicU64,
+    asleep: &'a AtomicU32,
+}
+
+impl<'a> Words<'a> {
+    fn at(memory: &'a Memory, side: usize) -> Words<'a> {
+        Words { counter: memory.long(side), asleep: memory.word(side + ASLEEP) }
+    }
+
+    /// Acquire: pairs with the Release in `publish`. Who sees the tail sees the items before it; who sees the
+    /// head knows that the slots before it have been read.
+    fn load(&self) -> u64 {
+        self.counter.load(Acquire)
+    }
+
+    /// Release: see `load`.
+    fn publish(&self, counter: u64) {
+        self.counter.store(counter, Release);
+    }
+
+    /// Before the last look at the other's counter. Each side first writes, then reads what the other wrote:
+    /// this one `asleep`, then the counter; the other one the counter, then `asleep`. The two fences forbid
+    /// that both read the old value, which would be to sleep while nobody knows.
+    fn about_to_sleep(&self) {
+        self.asleep.store(1, Relaxed);
+        fence(SeqCst);
+    }
+
+    fn sleep(&self) -> io::Result<()> {
+        futex::wait(self.asleep, 1).inspect_err(|_| self.awake())
+    }
+
+    fn awake(&self) {
+        self.asleep.store(0, Relaxed);
+    }
+
+    /// Wakes this side if it sleeps; called by the other one after `publish`. See `about_to_sleep`.
+    fn wake(&self) {
+        fence(SeqCst);
+        if self.asleep.load(Relaxed) != 0 && self.asleep.swap(0, Relaxed) != 0 {
+            futex::wake(self.asleep, 1);
+        }
+    }
+}

@@ -1,0 +1,374 @@
+//! Semaphores: the bounded buffer of the textbook.
+//!
+//! ```text
+//!            producer                              consumer
+//!            wait(empty)   a slot is mine          wait(full)    an item is mine
+//!            wait(mutex)                           wait(mutex)
+//!              slots[tail++] = item                  item = slots[head++]
+//!            post(mutex)                           post(mutex)
+//!            post(full)    an item for anybody     …consume it…
+//!                                                  post(empty)   a slot for anybody
+//! ```
+//!
+//! `empty` counts free slots, `full` counts items, and `mutex` is a semaphore that is 1 or 0. Who finds a
+//! count of 0 sleeps in the kernel until another process posts; otherwise there is no system call.
+//!
+//! Guarantees: any number of producers and consumers; every item once; in order for each producer.
+//!
+//! Limits: a semaphore does not know who took it. What a killed process had taken is never given back:
+//! the lock, and nobody gets in any more; or a slot, and the capacity has shrunk. The pids that are written
+//! down beside the semaphores change nothing about that, they only let [`SemaphoreBuffer::look`] say what
+//! happened instead of hanging. [`crate::mutex`] is the step further.
+//!
+//! Calls: sem_init(3), sem_wait(3), sem_trywait(3), sem_post(3), sem_getvalue(3); see also sem_overview(7);
+//! Silberschatz, Galvin, Gagne, *Operating System Concepts*, "The Bounded-Buffer Problem".
+
+#![allow(unsafe_code)]
+
+use std::ffi::c_int;
+use std::io::{self, ErrorKind};
+use std::mem::offset_of;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::time::Duration;
+
+use libc::sem_t;
+
+use crate::memory::Memory;
+use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
+
+/// The control words, for their offsets.
+#[repr(C)]
+struct Control {
+    empty: Line<sem_t>,
+    full: Line<sem_t>,
+    mutex: Line<sem_t>,
+    /// The pid of the process inside the lock.
+    holder: u32,
+    /// Processes that died; each of them took at most one token along.
+    deaths: u32,
+    /// Items ever popped, and pushed. Only touched inside the lock.
+    head: u64,
+    tail: u64,
+}
+
+#[repr(C, align(64))]
+struct Line<T>(T);
+
+const EMPTY: usize = CONTROL + offset_of!(Control, empty);
+const FULL: usize = CONTROL + offset_of!(Control, full);
+const MUTEX: usize = CONTROL + offset_of!(Control, mutex);
+const HOLDER: usize = CONTROL + offset_of!(Control, holder);
+const DEATHS: usize = CONTROL + offset_of!(Control, deaths);
+const HEAD: usize = CONTROL + offset_of!(Control, head);
+const TAIL: usize = CONTROL + offset_of!(Control, tail);
+/// `hands[slots]`: the pids of consumers that have an item in hand, whose slot is not yet free again.
+const HANDS: usize = CONTROL + size_of::<Control>();
+/// In a hand: its process died, and the slot is lost.
+const LOST: u32 = u32::MAX;
+/// In a slot, before the item: its length.
+const SLOT_HEADER: usize = 8;
+
+const _: () = assert!(EMPTY == 128 && FULL == 192 && MUTEX == 256 && HOLDER == 320 && HANDS == 384);
+
+/// What this mechanism wants of its object.
+pub static FORMAT: Format =
+    Format { kind: SyncKind::Semaphore, one_each: false, size: |s| slot(s, s.slots.into()), init };
+
+/// Where a slot begins.
+fn slot(shape: &Shape, index: u64) -> usize {
+    let slots = (HANDS + 4 * shape.slots as usize).next_multiple_of(64);
+    slots + index as usize * shape.stride(SLOT_HEADER)
+}
+
+fn init(memory: &Memory, shape: &Shape) -> io::Result<()> {
+    for (at, value) in [(EMPTY, shape.slots), (FULL, 0), (MUTEX, 1)] {
+        // SAFETY: the memory is mapped and fits a sem_t; nobody else has seen this object yet. The 1 says that
+        // other processes will use it: without it a post would wake nobody there.
+        check(unsafe { libc::sem_init(memory.object(at), 1, value) })?;
+    }
+    Ok(())
+}
+
+/// One process's end of the buffer.
+#[derive(Debug)]
+pub struct SemaphoreBuffer {
+    /// The object underneath.
+    pub object: Object,
+    /// The private copy of the item in hand.
+    item: Vec<u8>,
+    /// Which of `hands` is ours.
+    hand: Option<u32>,
+    lost: usize,
+    note: Option<String>,
+}
+
+impl SemaphoreBuffer {
+    /// A buffer in an object of the format [`FORMAT`].
+    pub fn new(object: Object) -> io::Result<SemaphoreBuffer> {
+        let mut buffer = SemaphoreBuffer { object, item: Vec::new(), hand: None, lost: 0, note: None };
+        buffer.look()?;
+        Ok(buffer)
+    }
+
+    /// Pushes an item if there is a free slot. (It may wait for the moment that another is in the lock.)
+    ///
+    /// # Errors
+    /// `WouldBlock` if the buffer is full; `Interrupted`; `InvalidInput` if the item is larger than a slot.
+    pub fn try_push(&mut self, item: &[u8]) -> io::Result<()> {
+        self.object.check_item(item)?;
+        if !self.try_wait(EMPTY)? {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.put(item)
+    }
+
+    /// Pushes an item, and sleeps until there is a free slot.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal; `InvalidInput` if the item is larger than a slot.
+    pub fn push(&mut self, item: &[u8]) -> io::Result<()> {
+        self.object.check_item(item)?;
+        self.wait_for(EMPTY)?;
+        self.put(item)
+    }
+
+    /// We have a token of `empty`: there is a slot for us.
+    fn put(&mut self, item: &[u8]) -> io::Result<()> {
+        // If we cannot get in, another may have the slot.
+        self.lock().inspect_err(|_| self.post(EMPTY))?;
+        let memory = &self.object.memory;
+        let tail = memory.long(TAIL).load(Relaxed);
+        let at = self.slot(tail);
+        memory.word(at).store(item.len() as u32, Relaxed);
+        memory.write(at + SLOT_HEADER, item);
+        memory.long(TAIL).store(tail.wrapping_add(1), Relaxed);
+        self.unlock();
+        self.post(FULL);
+        Ok(())
+    }
+
+    /// Pops an item if there is one: it is in hand, see [`SemaphoreBuffer::item`], until
+    /// [`SemaphoreBuffer::done`] or the next pop. False at the end of the stream.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the buffer is empty; `Interrupted`; `ConnectionAborted` if a producer died and nobody
+    /// goes on; `InvalidData` if another process wrote nonsense.
+    pub fn try_pop(&mut self) -> io::Result<bool> {
+        self.done()?;
+        loop {
+            // Before the look into the buffer: who sees the goodbye and then no item has seen the last one.
+            let closed = self.object.is_closed();
+            if !self.try_wait(FULL)? {
+                return self.object.end(closed).map(|()| false);
+            }
+            if let Some(popped) = self.take()? {
+                return Ok(popped);
+            }
+        }
+    }
+
+    /// Pops an item, and sleeps until there is one.
+    ///
+    /// # Errors
+    /// As [`SemaphoreBuffer::try_pop`], without `WouldBlock`.
+    pub fn pop(&mut self) -> io::Result<bool> {
+        loop {
+            match self.try_pop() {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.wait_for(FULL)?,
+                done => return done,
+            }
+            if let Some(popped) = self.take()? {
+                return Ok(popped);
+            }
+        }
+    }
+
+    /// We have a token of `full`: an item is ours, or else the token is the goodbye.
+    fn take(&mut self) -> io::Result<Option<bool>> {
+        self.lock().inspect_err(|_| self.post(FULL))?;
+        let taken = self.take_inside();
+        self.unlock();
+        if let Ok(None) = taken
+            && self.object.is_closed()
+        {
+            // Passed on: every consumer that sleeps is to see it.
+            self.post(FULL);
+            return self.object.end(true).map(|()| Some(false));
+        }
+        taken.map(|item| item.map(|()| true))
+    }
+
+    fn take_inside(&mut self) -> io::Result<Option<()>> {
+        let memory = &self.object.memory;
+        let head = memory.long(HEAD).load(Relaxed);
+        if head == memory.long(TAIL).load(Relaxed) {
+            return Ok(None);
+        }
+        let at = self.slot(head);
+        let len = self.object.check_length(memory.word(at).load(Relaxed))?;
+        // There are as many hands as tokens, so one is free; mostly the first that is looked at.
+        let slots = self.object.shape.slots;
+        let free = |h: &u32| memory.word(HANDS + 4 * *h as usize).load(Relaxed) == 0;
+        let hand = (0..slots).map(|h| (head as u32 % slots + h) % slots).find(free);
+        let hand = hand.ok_or_else(|| self.object.damaged("hands", slots.into(), "fewer than slots"))?;
+        memory.word(HANDS + 4 * hand as usize).store(std::process::id(), Relaxed);
+        self.hand = Some(hand);
+        self.item.resize(len, 0);
+        memory.read(at + SLOT_HEADER, &mut self.item);
+        memory.long(HEAD).store(head.wrapping_add(1), Relaxed);
+        Ok(Some(()))
+    }
+
+    /// The item in hand.
+    pub fn item(&self) -> &[u8] {
+        &self.item
+    }
+
+    /// The item in hand has been consumed: its slot is free for another.
+    ///
+    /// # Errors
+    /// None; it is fallible as in the other three mechanisms.
+    pub fn done(&mut self) -> io::Result<()> {
+        if let Some(hand) = self.hand.take() {
+            self.object.memory.word(HANDS + 4 * hand as usize).store(0, Release);
+            self.post(EMPTY);
+        }
+        Ok(())
+    }
+
+    /// Looks who came, left or died. To be called when [`Channel::watch`](common::place::Channel::watch) has
+    /// news.
+    ///
+    /// # Errors
+    /// `ConnectionAborted` if a dead process has the lock, or the dead have all the slots.
+    pub fn look(&mut self) -> io::Result<()> {
+        self.object.look(|object, pid| {
+            object.memory.word(DEATHS).fetch_add(1, Relaxed);
+            for hand in hands(object).filter(|h| h.load(Acquire) == pid) {
+                hand.store(LOST, Relaxed);
+            }
+            Ok(())
+        })?;
+        let lost = hands(&self.object).filter(|h| h.load(Relaxed) == LOST).count();
+        if lost > std::mem::replace(&mut self.lost, lost) {
+            self.note = Some(format!(
+                "a consumer died with an item in hand: {lost} of {} slots lost, for a semaphore has no owner \
+                 who could give them back (--sync mutex has one)",
+                self.object.shape.slots
+            ));
+        }
+        self.diagnose()
+    }
+
+    /// What the dead took along is found by what stays missing: nobody stays inside the lock, and no token
+    /// stays away, for a tenth of a second, unless a consumer has an item in hand.
+    fn diagnose(&self) -> io::Result<()> {
+        let slots = self.object.shape.slots;
+        let deaths = self.object.memory.word(DEATHS).load(Relaxed);
+        let mut finding = String::new();
+        for _ in 0..20 {
+            let holder = self.object.memory.word(HOLDER).load(Relaxed);
+            if deaths == 0 {
+                return Ok(());
+            } else if self.value(MUTEX)? == 0 && !self.object.is_living(holder) {
+                finding = "lock held by a dead process: a semaphore has no owner, so nobody can go on".into();
+            } else if deaths >= slots
+                && self.value(EMPTY)? + self.value(FULL)? == 0
+                && hands(&self.object).all(|h| [0, LOST].contains(&h.load(Relaxed)))
+            {
+                finding = format!("all {slots} slots are lost with processes that died: nobody can go on");
+            } else {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        let way_out = "end the others and start again, or use --sync mutex";
+        Err(io::Error::new(ErrorKind::ConnectionAborted, format!("{finding}; {way_out}")))
+    }
+
+    /// What happened that a user should know, once.
+    pub fn note(&mut self) -> Option<String> {
+        self.note.take()
+    }
+
+    /// Leaves in good order. For the last producer it is the goodbye.
+    ///
+    /// # Errors
+    /// `WouldBlock`, with nothing done, if items are left and nobody is there to take them.
+    pub fn finish(&mut self) -> io::Result<()> {
+        let memory = &self.object.memory;
+        let left = memory.long(TAIL).load(Relaxed).wrapping_sub(memory.long(HEAD).load(Relaxed));
+        self.leave(true, left as usize)
+    }
+
+    /// Leaves at once, whatever is left. `goodbye` is what [`SemaphoreBuffer::finish`] says.
+    pub fn leave(&mut self, goodbye: bool, left: usize) -> io::Result<()> {
+        self.done()?;
+        // One token more than there are items wakes a consumer, who passes it on.
+        self.object.leave(goodbye, left, |memory| post(memory, FULL))
+    }
+
+    fn slot(&self, position: u64) -> usize {
+        slot(&self.object.shape, position % u64::from(self.object.shape.slots))
+    }
+
+    fn lock(&self) -> io::Result<()> {
+        self.wait_for(MUTEX)?;
+        self.object.memory.word(HOLDER).store(std::process::id(), Relaxed);
+        Ok(())
+    }
+
+    fn unlock(&self) {
+        self.object.memory.word(HOLDER).store(0, Relaxed);
+        self.post(MUTEX);
+    }
+
+    fn wait_for(&self, semaphore: usize) -> io::Result<()> {
+        // SAFETY: `init` made it a semaphore before anybody could open the object, which `self` keeps mapped.
+        // glibc trusts the bytes: a process that scribbles over them can make us sleep or wake, or abort.
+        check(unsafe { libc::sem_wait(self.object.memory.object(semaphore)) })
+    }
+
+    fn try_wait(&self, semaphore: usize) -> io::Result<bool> {
+        // SAFETY: as for sem_wait.
+        match check(unsafe { libc::sem_trywait(self.object.memory.object(semaphore)) }) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
+            done => done.map(|()| true),
+        }
+    }
+
+    fn post(&self, semaphore: usize) {
+        post(&self.object.memory, semaphore);
+    }
+
+    fn value(&self, semaphore: usize) -> io::Result<u32> {
+        let mut value = 0;
+        // SAFETY: as for sem_wait; `value` is ours.
+        check(unsafe { sem_getvalue(self.object.memory.object(semaphore), &mut value) })?;
+        Ok(value.max(0) as u32)
+    }
+}
+
+impl Drop for SemaphoreBuffer {
+    fn drop(&mut self) {
+        let _ = self.leave(false, 0);
+    }
+}
+
+fn hands(object: &Object) -> impl Iterator<Item = &std::sync::atomic::AtomicU32> {
+    (0..object.shape.slots as usize).map(|h| object.memory.word(HANDS + 4 * h))
+}
+
+fn post(memory: &Memory, semaphore: usize) {
+    // SAFETY: as for sem_wait. It fails only if the count would overflow, which scribbling alone can do.
+    unsafe { libc::sem_post(memory.object(semaphore)) };
+}
+
+fn check(result: c_int) -> io::Result<()> {
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+unsafe extern "C" {
+    // Missing in the crate libc for this target.
+    fn sem_getvalue(semaphore: *mut sem_t, value: *mut c_int) -> c_int;
+}
