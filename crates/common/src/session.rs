@@ -1,7 +1,7 @@
 //! A process's run from its arguments to its exit status: waiting, being stopped, and what it says.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -39,6 +39,7 @@ pub struct Session {
     consumer: Option<args::Consumer>,
     output: Output,
     name: String,
+    other_side_needs: String,
     timeout: Option<Duration>,
     nonblocking: bool,
     watcher: Watcher,
@@ -94,6 +95,7 @@ impl Session {
             output: Output::default(),
             identity,
             name: both.name.clone(),
+            other_side_needs: String::new(),
             timeout: both.timeout,
             nonblocking: both.nonblocking,
             watcher: Watcher::start()?,
@@ -281,10 +283,20 @@ impl Session {
         }
     }
 
+    /// What the other side must be told too, so that both meet: `--file /data/x.map`.
+    pub fn other_side_needs(&mut self, args: impl Into<String>) {
+        self.other_side_needs = args.into();
+    }
+
     /// The command that starts the other side.
     pub fn start_hint(&self) -> String {
-        let name = if self.name == "demo" { String::new() } else { format!(" -- --name {}", self.name) };
-        format!("cargo run --bin {}-{}{name}", self.identity.method, self.identity.role.other().name())
+        let mut args = self.other_side_needs.clone();
+        if self.name != "demo" {
+            args = format!("--name {} {args}", self.name);
+        }
+        let dashes = if args.is_empty() { "" } else { " -- " };
+        let (method, other) = (self.identity.method, self.identity.role.other().name());
+        format!("cargo run --bin {method}-{other}{dashes}{}", args.trim_end())
     }
 
     /// Sleeps, unless something asks for the end meanwhile.
@@ -346,7 +358,7 @@ impl Session {
     }
 
     /// The same for an item of `len` encoded bytes that was checked in pieces, in place. Its payload has
-    /// been written to [`Session::output`] already, if that was wanted.
+    /// been written by [`Session::write_output`] already, if that was wanted.
     ///
     /// # Errors
     /// As [`Session::received`].
@@ -363,12 +375,30 @@ impl Session {
         self.processed()
     }
 
-    /// Where `--output` goes, for a mechanism that writes payloads straight from its own memory.
+    /// Whether there is an `--output`, for a mechanism that writes payloads straight from its own memory.
+    pub fn has_output(&self) -> bool {
+        self.output.fd.is_some()
+    }
+
+    /// One write(2) to `--output`, which may block for as long as it likes: how much was taken.
     ///
     /// # Errors
-    /// When there are no descriptors left.
-    pub fn output(&self) -> Result<Option<OwnedFd>> {
-        Ok(self.output.fd.as_ref().map(|fd| fd.try_clone()).transpose()?)
+    /// [`Stopped`]; `InvalidData` if `write` found its own memory damaged; status 1 for all else.
+    ///
+    /// # Panics
+    /// If there is no `--output`.
+    pub fn write_output(
+        &mut self,
+        mut write: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
+    ) -> Result<usize> {
+        let fd = self.output.fd.take().expect("--output");
+        let written = self.transfer(|| write(fd.as_fd()));
+        self.output.fd = Some(fd);
+        written.map_err(|e| match e.downcast::<io::Error>() {
+            Ok(e) if e.kind() != ErrorKind::InvalidData => own_output(e, "--output").into(),
+            Ok(e) => e.into(),
+            Err(e) => e,
+        })
     }
 
     fn warn_corrupted(&mut self, len: usize) {
@@ -403,16 +433,9 @@ impl Session {
     }
 
     fn output_all(&mut self, mut bytes: &[u8]) -> Result<()> {
-        let Some(fd) = self.output()? else { return Ok(()) };
-        while !bytes.is_empty() {
-            match self.transfer(|| Ok(nix::unistd::write(&fd, bytes)?)) {
-                Ok(n) => bytes = &bytes[n..],
-                Err(e) => {
-                    return Err(e
-                        .downcast::<io::Error>()
-                        .map_or_else(|e| e, |e| own_output(e, "--output").into()));
-                }
-            }
+        while !bytes.is_empty() && self.has_output() {
+            let n = self.write_output(|fd| Ok(nix::unistd::write(fd, bytes)?))?;
+            bytes = &bytes[n..];
         }
         Ok(())
     }

@@ -168,7 +168,8 @@ impl Sandbox {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
                 let ours = dir == self.dir || name.contains(&self.name);
-                if ours && !self.may_stay.contains(&name) {
+                // A mapped file outlives its makers; that nothing else does is what is looked for.
+                if ours && !name.ends_with(".map") && !self.may_stay.contains(&name) {
                     left.push(entry.path().display().to_string());
                 }
             }
