@@ -65,6 +65,11 @@ impl Items {
         self.stream
     }
 
+    /// The encoded length of the longest item that can come.
+    pub fn longest(&self) -> usize {
+        HEADER + self.size
+    }
+
     /// The next item, encoded; `None` after the last. Keeps the pause between two items.
     ///
     /// # Errors
