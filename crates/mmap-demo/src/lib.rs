@@ -1,1 +1,39 @@
-//! mmap
+//! Memory-mapped file: two processes map one file, and what one writes the other sees, with no system call
+//! in between. The file keeps what nobody has read yet, also when both are gone.
+//!
+//! ```text
+//!   producer                        demo.map                        consumer
+//!   +---------+   mmap(MAP_SHARED)  +--------+--------------+       +---------+
+//!   | Writer  |-------------------->| header | ring of bytes|<------| Reader  |
+//!   +---------+  record, then tail  +--------+--------------+  head +---------+
+//! ```
+//!
+//! | file | idea |
+//! |---|---|
+//! | [`positions`] | two counters say what is written and what is read; who finds nothing sleeps |
+//! | [`ring`], [`writer`], [`reader`] | records of any length in a ring of bytes, written and read in place |
+//! | [`map`] | the file: made whole, checked when it is opened, watched for being cut |
+//! | [`site`] | which file, and that it has one producer and one consumer |
+//! | [`producer`], [`consumer`] | an end of the ring: coming, looking who is there, leaving |
+//! | [`futex`] | sleeping until a word in shared memory changes |
+//! | [`sigbus`] | a file that becomes shorter than its mapping |
+
+#![deny(unsafe_code)]
+
+pub mod consumer;
+#[allow(unsafe_code)] // futex(2) has no safe wrapper
+pub mod futex;
+#[allow(unsafe_code)] // raw copies between our memory and the mapping
+pub mod map;
+pub mod positions;
+pub mod producer;
+pub mod reader;
+pub mod ring;
+#[allow(unsafe_code)] // a signal handler
+pub mod sigbus;
+pub mod site;
+pub mod writer;
+
+pub use consumer::Consumer;
+pub use producer::Producer;
+pub use site::Site;

@@ -1,0 +1,120 @@
+//! Reads items from a memory-mapped file.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Parser;
+use common::item::{Check, HEADER, Header};
+use common::{args, place::Place, session::Session};
+use mmap_demo::reader::Record;
+use mmap_demo::{Consumer, Site};
+
+/// Reads items from a memory-mapped file, behind the last one that a consumer has finished
+#[derive(Parser, Debug)]
+#[command(name = "mmap-consumer", version, after_help = TERMINALS)]
+struct Args {
+    #[command(flatten)]
+    consumer: args::Consumer,
+    /// The file to map [default: NAME.map in the run-time directory]
+    #[arg(long, value_name = "FILE", help_heading = "Mapped file")]
+    file: Option<PathBuf>,
+}
+
+const TERMINALS: &str = "\
+Terminal 1:  cargo run --bin mmap-consumer
+Terminal 2:  cargo run --bin mmap-producer";
+
+fn main() -> ExitCode {
+    let args: Args = args::parse();
+    Session::consumer("mmap", "file", &args.consumer, |session| run(&args, session))
+}
+
+fn run(args: &Args, session: &mut Session) -> Result<()> {
+    let site = match &args.file {
+        None => Site::named(&Place::open()?, &args.consumer.both.name),
+        Some(file) => {
+            session.other_side_needs(format!("--file {}", file.display()));
+            Site::at(&Place::open()?, file)?
+        }
+    };
+    let path = site.path.display().to_string();
+    let watch = site.channel.watch()?;
+    let mut consumer = Consumer::attach(site)?;
+    session.watch(watch);
+    let received = receive_all(args.consumer.forever, session, &mut consumer);
+    if let Some(unread) = consumer.finish().context("finish")? {
+        let unread =
+            if unread == 0 { "all of it read".into() } else { format!("{unread} bytes of it unread") };
+        session.report.note(format!("{path} stays, {unread}; remove it with: rm {path}"));
+    }
+    received
+}
+
+/// The loop: every record is checked where it lies in the file, and committed when it is processed.
+fn receive_all(forever: bool, session: &mut Session, consumer: &mut Consumer) -> Result<()> {
+    let mut piece = vec![0; 64 * 1024];
+    loop {
+        session.meet(|_| consumer.try_meet())?;
+        if consumer.joined_later() {
+            session.report.shared(true);
+        }
+        while let Some(record) = next(session, consumer)? {
+            let header = check(&record, &mut piece)?;
+            if header.is_some() && session.has_output() {
+                write_payload(session, &record)?;
+            }
+            let more_wanted = session.received_in_place(0, record.len(), header.as_ref());
+            // Written and counted, it is finished, even if Ctrl-C ended its --delay.
+            if more_wanted.is_ok() || session.stopped().is_some() {
+                record.commit();
+            }
+            if !more_wanted? {
+                return Ok(());
+            }
+        }
+        if !forever {
+            return Ok(());
+        }
+    }
+}
+
+fn next<'a>(session: &mut Session, consumer: &'a mut Consumer) -> Result<Option<Record<'a>>> {
+    let found = session.wait(consumer, why_empty, Consumer::look, |consumer, block| {
+        if block { consumer.find() } else { consumer.try_find() }
+    })?;
+    Ok(found.and_then(|_| consumer.record()))
+}
+
+/// Hashes a record through a small buffer, however long it is: its item's header, if it is intact.
+fn check(record: &Record<'_>, piece: &mut [u8]) -> io::Result<Option<Header>> {
+    let mut head = [0; HEADER];
+    if record.len() < HEADER {
+        return Ok(None);
+    }
+    record.read_at(0, &mut head)?;
+    let mut check = Check::new(&head);
+    let mut at = HEADER;
+    while at < record.len() {
+        let n = piece.len().min(record.len() - at);
+        record.read_at(at, &mut piece[..n])?;
+        check.update(&piece[..n]);
+        at += n;
+    }
+    let header = check.header;
+    Ok(check.is_intact().then_some(header))
+}
+
+/// Hands the payload to write(2), which takes it straight from the mapping.
+fn write_payload(session: &mut Session, record: &Record<'_>) -> Result<()> {
+    let mut at = HEADER;
+    while at < record.len() {
+        at += session.write_output(|out| record.write_to(out, at, record.len() - at))?;
+    }
+    Ok(())
+}
+
+fn why_empty(consumer: &Consumer) -> String {
+    if consumer.has_producer() { "file empty" } else { "file empty; no producer is attached" }.into()
+}

@@ -1,0 +1,174 @@
+//! The consumer: goes on behind the last record that was processed, by whomever.
+//!
+//! | what it finds | what it does |
+//! |---|---|
+//! | unread records and a goodbye | reads them and ends |
+//! | unread records, no goodbye | reads them and waits for a producer |
+//! | nothing unread, and a producer | waits for records |
+//! | nothing unread, no producer, or no file | waits for a producer, which makes the file anew |
+//!
+//! A producer that leaves without a goodbye while this consumer is attached is lost: what it committed is
+//! read, and then that is the error.
+
+use std::io::{self, ErrorKind};
+
+use common::place::{Attachment, Role};
+
+use crate::map::{Map, at};
+use crate::reader::{Reader, Record};
+use crate::ring::unread;
+use crate::site::Site;
+
+/// The consumer's end.
+#[derive(Debug)]
+pub struct Consumer {
+    site: Site,
+    seat: Option<Attachment>,
+    reader: Option<Reader>,
+    /// The file is read to its end: the next producer brings another.
+    ended: bool,
+    /// The producer that was attached at the last look.
+    producer: Option<u32>,
+    /// A producer that we saw, and that left without a goodbye.
+    lost: Option<u32>,
+}
+
+impl Consumer {
+    /// Attaches to the site, whether there is a file yet or not.
+    ///
+    /// # Errors
+    /// `AddrInUse` if there is a consumer; what [`Map::open`] fails with.
+    pub fn attach(site: Site) -> io::Result<Consumer> {
+        let guard = site.channel.lock()?;
+        let seat = site.attach(&guard, Role::Consumer)?;
+        drop(guard);
+        let seat = Some(seat);
+        let mut consumer = Consumer { site, seat, reader: None, ended: false, producer: None, lost: None };
+        consumer.look()?;
+        Ok(consumer)
+    }
+
+    /// To be called when somebody came, left or died.
+    ///
+    /// # Errors
+    /// `InvalidData` if the file was cut or damaged; what [`Map::open`] fails with.
+    pub fn look(&mut self) -> io::Result<()> {
+        if let Some(reader) = &self.reader {
+            reader.map().check()?;
+        }
+        let guard = self.site.channel.lock()?;
+        let attached = guard.attached()?;
+        let producer = attached.iter().find(|a| a.alive && a.role == Role::Producer).map(|a| a.pid);
+        if let Some(reader) = &self.reader
+            && unread(reader.map())? == 0
+            && !reader.map().is_named()
+        {
+            self.reader = None; // a new producer has made the file anew
+        }
+        if self.reader.is_none()
+            && let Some(map) = Map::open(&self.site.path)?
+        {
+            map.claim(Role::Consumer)?;
+            // Kept open also when there is nothing in it for us: to close it would be news for who watches.
+            self.ended = producer.is_none() && unread(&map)? == 0;
+            self.reader = Some(Reader::new(map)?);
+        }
+        let goodbye = self.reader.as_ref().is_some_and(|r| r.map().positions().said_goodbye());
+        match (self.producer, producer) {
+            (Some(gone), None) if !goodbye => self.lost = Some(gone),
+            (_, Some(_)) => self.lost = None,
+            _ => {}
+        }
+        self.producer = producer;
+        Ok(())
+    }
+
+    /// Whether there is a file to read from.
+    ///
+    /// # Errors
+    /// `WouldBlock` if there is none; as [`Consumer::look`].
+    pub fn try_meet(&mut self) -> io::Result<()> {
+        if self.reader.is_none() || self.ended {
+            self.look()?;
+        }
+        if self.reader.is_some() && !self.ended { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+    }
+
+    /// Whether others have processed records of this file before: then the first are not for us.
+    pub fn joined_later(&self) -> bool {
+        self.reader.as_ref().is_some_and(|r| r.position() > 0)
+    }
+
+    /// Whether a producer was attached at the last look.
+    pub fn has_producer(&self) -> bool {
+        self.producer.is_some()
+    }
+
+    /// Waits for the next record: its length, or `None` after a goodbye, when all are read.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal; `ConnectionAborted` when all are read that a lost producer committed;
+    /// `WouldBlock` if there is no file yet; `InvalidData` if it was cut or damaged.
+    pub fn find(&mut self) -> io::Result<Option<usize>> {
+        self.find_by(Reader::find)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// As [`Consumer::find`], and `WouldBlock` if there is none.
+    pub fn try_find(&mut self) -> io::Result<Option<usize>> {
+        self.find_by(Reader::try_find)
+    }
+
+    fn find_by(&mut self, find: fn(&mut Reader) -> io::Result<usize>) -> io::Result<Option<usize>> {
+        self.try_meet()?;
+        let Some(reader) = &mut self.reader else { return Err(ErrorKind::WouldBlock.into()) };
+        match find(reader) {
+            Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+            found => return found.map(Some),
+        }
+        if reader.map().positions().said_goodbye() {
+            // The goodbye came after the last record: look once more, now that it is seen.
+            match reader.try_find() {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                found => return found.map(Some),
+            }
+            (self.ended, self.producer) = (true, None);
+            return Ok(None);
+        }
+        if let Some(pid) = self.lost {
+            let why = format!("producer {pid} is gone without a goodbye; all that it committed was read");
+            return Err(at(&self.site.path, ErrorKind::ConnectionAborted, &why));
+        }
+        Err(ErrorKind::WouldBlock.into())
+    }
+
+    /// The record that was found; `None` once it is committed.
+    pub fn record(&mut self) -> Option<Record<'_>> {
+        self.reader.as_mut()?.record()
+    }
+
+    /// Leaves. How many bytes are unread in the file; `None` if there is no file.
+    ///
+    /// # Errors
+    /// When the lock cannot be had.
+    pub fn finish(mut self) -> io::Result<Option<u64>> {
+        self.leave()?;
+        self.reader.as_ref().map(|reader| unread(reader.map())).transpose()
+    }
+
+    fn leave(&mut self) -> io::Result<()> {
+        let Some(seat) = self.seat.take() else { return Ok(()) };
+        let guard = self.site.channel.lock()?;
+        guard.detach(seat);
+        guard.forget_dead()?;
+        Ok(())
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let _ = self.leave();
+    }
+}

@@ -1,0 +1,312 @@
+//! The mapped file: made whole before it has a name, checked before it is believed.
+//!
+//! ```text
+//!   0        8         12       16         24   64                 320     4096          4096+capacity
+//!   +--------+---------+--------+----------+----+------------------+-------+-------------+
+//!   | magic  | version | header | capacity | 0… | Positions        | 0…    | bytes       |
+//!   +--------+---------+--------+----------+----+------------------+-------+-------------+
+//!     8 bytes  u32       u32      u64            crate::positions            crate::ring
+//! ```
+//!
+//! A file is created without a name (`O_TMPFILE`), gets its blocks (`posix_fallocate`: a full disk is an
+//! error here, where without it the first touch of a page would be SIGBUS) and its header, and then its name
+//! by `linkat`: so nobody ever sees half a file, and a creator that is killed leaves none.
+//!
+//! Guarantees: a file that is not ours is neither used nor changed. One that is cut while it is mapped makes
+//! the call fail that touches it, see [`crate::sigbus`].
+//! Limits: the file system must know `O_TMPFILE` (ext4, xfs, btrfs, tmpfs, overlayfs do).
+//!
+//! System calls: open, fstat, posix_fallocate, linkat, mmap, fcntl (`F_OFD_SETLK`), write. See mmap(2),
+//! open(2), fcntl_locking(2); Kerrisk, *The Linux Programming Interface*, ch. 49.
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use common::place::{Role, check_private};
+use memmap2::{MmapOptions, MmapRaw};
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl, open, posix_fallocate};
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, linkat};
+
+use crate::positions::Positions;
+use crate::sigbus::Guarded;
+
+/// Bytes before the ring: one page.
+pub const HEADER: usize = 4096;
+/// Where the positions are.
+pub const POSITIONS: usize = 64;
+/// The first bytes of the file.
+pub const MAGIC: [u8; 8] = *b"ipc-map\n";
+/// Changes with the layout.
+pub const VERSION: u32 = 1;
+/// The smallest ring: one page.
+pub const MIN_CAPACITY: u64 = 4096;
+/// The largest ring.
+pub const MAX_CAPACITY: u64 = 1 << 40;
+
+const _: () = assert!(POSITIONS.is_multiple_of(64) && POSITIONS + size_of::<Positions>() <= HEADER);
+
+/// A ring file that is mapped by this process.
+#[derive(Debug)]
+pub struct Map {
+    guard: Guarded, // dropped before the mapping
+    mapping: MmapRaw,
+    file: File,
+    path: PathBuf,
+    capacity: u64,
+}
+
+impl Map {
+    /// Creates the file, with a ring of `capacity` bytes, a power of two, that begins at position `start`
+    /// (0, but for tests).
+    ///
+    /// # Errors
+    /// `AlreadyExists`; `StorageFull`; `Unsupported` where files cannot be made without a name.
+    pub fn create(path: &Path, capacity: u64, start: u64) -> io::Result<Map> {
+        let dir = match path.parent() {
+            Some(dir) if !dir.as_os_str().is_empty() => dir,
+            _ => Path::new("."),
+        };
+        let mode = Mode::from_bits_truncate(0o600);
+        let file = match open(dir, OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC, mode) {
+            Ok(fd) => File::from(fd),
+            Err(Errno::EOPNOTSUPP | Errno::EISDIR) => {
+                let why = "its file system cannot make files without a name (O_TMPFILE); use another --file";
+                return Err(at(path, ErrorKind::Unsupported, why));
+            }
+            Err(e) => return Err(at(path, io::Error::from(e).kind(), &format!("create it: {}", e.desc()))),
+        };
+        let len = HEADER as u64 + capacity;
+        while let Err(e) = posix_fallocate(&file, 0, len as i64) {
+            if e != Errno::EINTR {
+                let why = format!("no room for {len} bytes: {}; use a smaller --capacity", e.desc());
+                return Err(at(path, io::Error::from(e).kind(), &why));
+            }
+        }
+        file.write_all_at(&start.to_le_bytes(), POSITIONS as u64)?; // tail
+        file.write_all_at(&start.to_le_bytes(), POSITIONS as u64 + 64)?; // head
+        file.write_all_at(&header(capacity), 0)?;
+        // By way of /proc, because linking a descriptor itself needs a privilege.
+        let unnamed = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
+        linkat(AT_FDCWD, &unnamed, AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
+            .map_err(|e| at(path, io::Error::from(e).kind(), &format!("name it: {}", e.desc())))?;
+        Map::new(file, path)
+    }
+
+    /// Opens the file; `None` if there is none.
+    ///
+    /// # Errors
+    /// `PermissionDenied` for what is not a private file of this user; `InvalidData` for a file that is no
+    /// ring, or damaged. It is left as it is.
+    pub fn open(path: &Path) -> io::Result<Option<Map>> {
+        // O_NONBLOCK: somebody may have put a device there.
+        let flags = OFlag::O_RDWR | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        match open(path, flags, Mode::empty()) {
+            Ok(fd) => Map::new(File::from(fd), path).map(Some),
+            Err(Errno::ENOENT) => Ok(None),
+            Err(Errno::ELOOP) => Err(at(path, ErrorKind::PermissionDenied, "it is a symbolic link")),
+            Err(e) => Err(at(path, io::Error::from(e).kind(), e.desc())),
+        }
+    }
+
+    fn new(file: File, path: &Path) -> io::Result<Map> {
+        // Whose it is comes first, what it says second: another user's file is not even read.
+        let meta = file.metadata()?;
+        let writable_by_others = meta.permissions().mode() & 0o022 != 0;
+        if !meta.is_file() || meta.uid() != geteuid().as_raw() || meta.nlink() > 1 || writable_by_others {
+            let why = "it is not a private file of this user (type, owner, links or mode differ)";
+            return Err(at(path, ErrorKind::PermissionDenied, why));
+        }
+        let capacity = check(&file, path)?;
+        check_private(&file, |t| t.is_file()).map_err(|e| at(path, e.kind(), &e.to_string()))?;
+        let mapping = MmapOptions::new().len(HEADER + capacity as usize).map_raw(&file)?;
+        let guard = Guarded::new(mapping.as_ptr() as usize, mapping.len())?;
+        Ok(Map { guard, mapping, file, path: path.to_owned(), capacity })
+    }
+
+    /// Takes one role on this file, so long as it is mapped.
+    ///
+    /// # Errors
+    /// `AddrInUse` if another process has it.
+    pub fn claim(&self, role: Role) -> io::Result<()> {
+        // An open-file-description lock on the first byte (producer) or the second (consumer).
+        // SAFETY: flock is plain integers, for which zeroes are valid.
+        let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+        lock.l_type = libc::F_WRLCK as libc::c_short;
+        lock.l_start = if role == Role::Producer { 0 } else { 1 };
+        lock.l_len = 1;
+        match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&lock)) {
+            Ok(_) => Ok(()),
+            Err(Errno::EAGAIN | Errno::EACCES) => Err(self.in_use(role)),
+            Err(e) => Err(e.into()),
+        }
+    }
+
+    /// The error for a second process in a role.
+    fn in_use(&self, role: Role) -> io::Error {
+        at(&self.path, ErrorKind::AddrInUse, &format!("in use: it has a {} already", role.name()))
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The ring's size in bytes, a power of two.
+    pub fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Whether the path still names this file.
+    pub fn is_named(&self) -> bool {
+        match (self.file.metadata(), fs::symlink_metadata(&self.path)) {
+            (Ok(a), Ok(b)) => (a.dev(), a.ino()) == (b.dev(), b.ino()),
+            _ => false,
+        }
+    }
+
+    /// The words that both sides share.
+    #[allow(clippy::cast_ptr_alignment)] // a page is aligned well enough
+    pub fn positions(&self) -> &Positions {
+        // SAFETY: in bounds (asserted above, and `new` mapped at least a header), aligned to 64, mapped as
+        // long as `self`. Peers write there at any time: every field is an atomic, valid for all bit patterns.
+        unsafe { &*self.mapping.as_ptr().wrapping_add(POSITIONS).cast::<Positions>() }
+    }
+
+    /// Copies bytes of the ring, from `position` on, which must not go over its end.
+    pub fn read(&self, position: u64, bytes: &mut [u8]) {
+        let from = self.at(position, bytes.len());
+        // SAFETY: `at` checked the bounds, and no reference to the mapping's bytes exists. The producer may
+        // write meanwhile, if it breaks the protocol: then the copy is any bytes, which is why the caller
+        // checks what it got.
+        unsafe { std::ptr::copy_nonoverlapping(from, bytes.as_mut_ptr(), bytes.len()) };
+    }
+
+    /// Copies bytes into the ring, likewise.
+    pub fn write(&self, position: u64, bytes: &[u8]) {
+        let to = self.at(position, bytes.len());
+        // SAFETY: as in `read`. Only the producer has a reason to write here, and `&mut Writer` is one.
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) };
+    }
+
+    /// Hands bytes of the ring to write(2), which takes them straight from the mapping: how many it took.
+    ///
+    /// # Errors
+    /// What write(2) fails with; `InvalidData` if the file was cut.
+    pub fn write_to(&self, out: BorrowedFd<'_>, position: u64, len: usize) -> io::Result<usize> {
+        let from = self.at(position, len);
+        // SAFETY: `at` checked the bounds. The kernel only reads; if a peer writes meanwhile, `out` gets some
+        // mixture; if the file was cut, the call fails with EFAULT.
+        let n = unsafe { libc::write(out.as_raw_fd(), from.cast(), len) };
+        usize::try_from(n).map_err(|_| self.explain(io::Error::last_os_error()))
+    }
+
+    fn at(&self, position: u64, len: usize) -> *mut u8 {
+        let offset = position & (self.capacity - 1);
+        assert!(len as u64 <= self.capacity - offset, "a record never crosses the end");
+        self.mapping.as_mut_ptr().wrapping_add(HEADER + offset as usize)
+    }
+
+    /// Fails if the file was cut: what was read from it may be zeroes. Costs one load.
+    ///
+    /// # Errors
+    /// `InvalidData`, with the size that is left.
+    pub fn intact(&self) -> io::Result<()> {
+        if !self.guard.is_lost() {
+            return Ok(());
+        }
+        self.check()?;
+        Err(at(&self.path, ErrorKind::InvalidData, "the file was cut while it was mapped"))
+    }
+
+    /// Looks at the file's size and header again.
+    ///
+    /// # Errors
+    /// `InvalidData`, naming what differs.
+    pub fn check(&self) -> io::Result<()> {
+        let capacity = check(&self.file, &self.path)?;
+        if capacity == self.capacity {
+            return Ok(());
+        }
+        Err(self.damaged(&format!("capacity changed from {} to {capacity}", self.capacity)))
+    }
+
+    /// An error for something in the file that cannot be.
+    pub fn damaged(&self, what: &str) -> io::Error {
+        damaged(&self.path, what)
+    }
+
+    /// A system call that was given an address in the mapping fails with EFAULT when the file was cut.
+    pub fn explain(&self, e: io::Error) -> io::Error {
+        if e.raw_os_error() != Some(libc::EFAULT) {
+            return e;
+        }
+        self.check().err().unwrap_or_else(|| self.damaged("a page of it cannot be read"))
+    }
+}
+
+/// The constant part of the header.
+fn header(capacity: u64) -> [u8; 24] {
+    let mut bytes = [0; 24];
+    bytes[0..8].copy_from_slice(&MAGIC);
+    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    bytes[12..16].copy_from_slice(&(HEADER as u32).to_le_bytes());
+    bytes[16..24].copy_from_slice(&capacity.to_le_bytes());
+    bytes
+}
+
+/// Checks the header and the size: the ring's capacity. Read by pread(2), which cannot raise SIGBUS.
+fn check(file: &File, path: &Path) -> io::Result<u64> {
+    let len = file.metadata()?.len();
+    let mut found = [0; 24];
+    match file.read_exact_at(&mut found, 0) {
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
+            return Err(damaged(path, &format!("it has {len} bytes, and a header alone has {HEADER}")));
+        }
+        done => done?,
+    }
+    let u32_at = |i: usize| u32::from_le_bytes(found[i..i + 4].try_into().expect("four bytes"));
+    let capacity = u64::from_le_bytes(found[16..24].try_into().expect("eight bytes"));
+    if found[0..8] != MAGIC {
+        return Err(damaged(path, &format!("magic is {:02x?}, not {MAGIC:02x?}", &found[0..8])));
+    }
+    if u32_at(8) != VERSION {
+        return Err(damaged(path, &format!("version is {}, not {VERSION}", u32_at(8))));
+    }
+    if u32_at(12) != HEADER as u32 {
+        return Err(damaged(path, &format!("header length is {}, not {HEADER}", u32_at(12))));
+    }
+    if !capacity.is_power_of_two() || !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
+        return Err(damaged(path, &format!("capacity is {capacity}, no power of two in range")));
+    }
+    let whole = HEADER as u64 + capacity;
+    match len.cmp(&whole) {
+        std::cmp::Ordering::Equal => Ok(capacity),
+        std::cmp::Ordering::Less => {
+            Err(damaged(path, &format!("file shrank to {len} bytes; its header says {whole}")))
+        }
+        std::cmp::Ordering::Greater => {
+            Err(damaged(path, &format!("file length is {len}; its header says {whole}")))
+        }
+    }
+}
+
+fn damaged(path: &Path, what: &str) -> io::Error {
+    let why = format!("{what}: foreign or damaged; not touched; if nobody needs it: rm {}", path.display());
+    at(path, ErrorKind::InvalidData, &why)
+}
+
+/// An error about the file at `path`.
+pub(crate) fn at(path: &Path, kind: ErrorKind, what: &str) -> io::Error {
+    io::Error::new(kind, format!("{}: {what}", path.display()))
+}
+
+impl AsFd for Map {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}

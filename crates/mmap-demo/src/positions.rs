@@ -1,0 +1,143 @@
+//! The two counters of the ring, and how its ends sleep and wake each other. Nothing else is shared but the
+//! bytes between them.
+//!
+//! ```text
+//!              head                 tail
+//!   ------------+====================+--------------  both only ever grow (modulo 2^64);
+//!     read      |  written, unread   |   free         0 <= tail - head <= capacity
+//! ```
+//!
+//! - `tail` is the producer's. It is stored with Release *after* a record's bytes: who loads it with Acquire
+//!   sees the bytes. A producer that dies before the store has written nothing.
+//! - `head` is the consumer's. It is stored with Release *after* a record was processed: only then may the
+//!   producer write there again. A consumer that dies before the store gets the record again.
+//! - Each writes on a cache line of its own, so that storing one does not take the other from its reader.
+//!
+//! # Sleeping
+//! Whoever finds nothing sets its `sleeps` word, looks *once more*, and sleeps on that word. Whoever moves a
+//! counter looks at the other's word afterwards, and wakes it if it is set. Both sides store, then load what
+//! the other stores; without a SeqCst fence in between on *both* sides, each could miss the other's store
+//! (its own is still in the store buffer), and the sleeper would sleep for ever.
+//!
+//! System call: futex(2), by [`crate::futex`]. Reading: M. Bos, *Rust Atomics and Locks*, ch. 3 and 9.
+
+use std::io;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
+use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+
+use crate::futex;
+
+/// The value of [`Positions::goodbye`] once the producer has left in good order. Not 1: a stray write is not
+/// to be taken for it.
+const SAID: u32 = 0x4559_4221; // "!BYE" in the file
+
+/// An end sleeps on its word while that is so.
+const ASLEEP: u32 = 1;
+const AWAKE: u32 = 0;
+
+/// What the two processes share beside the records. Plain integers, all of them atomics, so that a reference
+/// to it claims nothing about memory that another process writes.
+#[repr(C)]
+#[derive(Debug)]
+pub struct Positions {
+    /// Position in bytes behind the last committed record. Written by the producer only.
+    tail: AtomicU64,
+    /// [`SAID`] when no more will come. Written by the producer only.
+    goodbye: AtomicU32,
+    _line0: [AtomicU32; 13],
+    /// Position in bytes of the first record that is not yet processed. Written by the consumer only.
+    head: AtomicU64,
+    _line1: [AtomicU32; 14],
+    /// Futex: the consumer sleeps until `tail` moves or the goodbye is said.
+    consumer_sleeps: AtomicU32,
+    _line2: [AtomicU32; 15],
+    /// Futex: the producer sleeps until `head` moves.
+    producer_sleeps: AtomicU32,
+    _line3: [AtomicU32; 15],
+}
+
+const _: () = assert!(size_of::<Positions>() == 256);
+const _: () = assert!(std::mem::offset_of!(Positions, goodbye) == 8);
+const _: () = assert!(std::mem::offset_of!(Positions, head) == 64);
+const _: () = assert!(std::mem::offset_of!(Positions, consumer_sleeps) == 128);
+const _: () = assert!(std::mem::offset_of!(Positions, producer_sleeps) == 192);
+
+impl Positions {
+    /// How far the producer has written.
+    pub fn tail(&self) -> u64 {
+        self.tail.load(Acquire) // pairs with `commit`: who sees the tail sees the records before it
+    }
+
+    /// How far the consumer has processed.
+    pub fn head(&self) -> u64 {
+        self.head.load(Acquire) // pairs with `release`: its reads of the bytes before `head` are over
+    }
+
+    /// Producer: everything before `tail` is written.
+    pub fn commit(&self, tail: u64) {
+        self.tail.store(tail, Release); // pairs with the Acquire in `tail`
+        wake_if_asleep(&self.consumer_sleeps);
+    }
+
+    /// Consumer: everything before `head` is processed, and may be overwritten.
+    pub fn release(&self, head: u64) {
+        self.head.store(head, Release); // pairs with the Acquire in `head`
+        wake_if_asleep(&self.producer_sleeps);
+    }
+
+    /// Producer: no more will come.
+    pub fn say_goodbye(&self) {
+        self.goodbye.store(SAID, Release); // pairs with `said_goodbye`: who sees it sees the last tail
+        futex::wake(&self.consumer_sleeps, 1);
+    }
+
+    /// Producer: a new one has come.
+    pub fn cancel_goodbye(&self) {
+        self.goodbye.store(0, Release);
+    }
+
+    /// Consumer: whether no more will come than what [`Positions::tail`] says from now on.
+    pub fn said_goodbye(&self) -> bool {
+        self.goodbye.load(Acquire) == SAID
+    }
+
+    /// Consumer: sleeps while the tail is `seen` and no goodbye was said. May return early: look again.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal.
+    pub fn sleep_until_tail_moves(&self, seen: u64) -> io::Result<()> {
+        // Both asleep would be for ever. The words forbid it as long as nobody else writes to them; that
+        // somebody does costs no more than this call to survive.
+        futex::wake(&self.producer_sleeps, 1);
+        sleep_unless(&self.consumer_sleeps, || self.tail.load(Relaxed) != seen || self.said_goodbye())
+    }
+
+    /// Producer: sleeps while the head is `seen`. May return early: look again.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal.
+    pub fn sleep_until_head_moves(&self, seen: u64) -> io::Result<()> {
+        futex::wake(&self.consumer_sleeps, 1); // see above
+        sleep_unless(&self.producer_sleeps, || self.head.load(Relaxed) != seen)
+    }
+}
+
+/// Called after the store that the sleeper waits for.
+fn wake_if_asleep(sleeps: &AtomicU32) {
+    fence(SeqCst); // pairs with the fence in `sleep_unless`
+    if sleeps.load(Relaxed) != AWAKE {
+        sleeps.store(AWAKE, Relaxed);
+        futex::wake(sleeps, 1);
+    }
+}
+
+/// Sleeps on `sleeps`, unless what is waited for has happened already.
+fn sleep_unless(sleeps: &AtomicU32, happened: impl FnOnce() -> bool) -> io::Result<()> {
+    sleeps.store(ASLEEP, Relaxed);
+    // Pairs with the fence in `wake_if_asleep`: either we see its store now, or it sees ours, and then its
+    // wake-up comes: if it comes before we sleep, the word is AWAKE, and the kernel does not let us.
+    fence(SeqCst);
+    let slept = if happened() { Ok(()) } else { futex::wait(sleeps, ASLEEP) };
+    sleeps.store(AWAKE, Relaxed);
+    slept
+}

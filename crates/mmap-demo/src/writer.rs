@@ -1,0 +1,177 @@
+//! The producer's end of the ring.
+//!
+//! ```text
+//!   reserve(len)          wait until the consumer has freed so much
+//!   write_at(0, …)        the bytes: nobody looks at them yet
+//!   write_at(n, …)
+//!   commit(len)           header, then the tail: now the record is there, whole
+//! ```
+//!
+//! The consumer's position is looked at again only when the room known to be free does not do: most records
+//! cost the producer no look at memory that the consumer writes.
+
+use std::io::{self, ErrorKind};
+
+use crate::map::Map;
+use crate::ring::{ITEM, RECORD, SKIP, checked_positions, room_for, to_end};
+
+/// The end that is written.
+#[derive(Debug)]
+pub struct Writer {
+    map: Map,
+    /// Where the next record goes. Ours: the shared word only follows it.
+    tail: u64,
+    /// The consumer's position when we last looked.
+    head: u64,
+    /// The longest record that was reserved for, in bytes of the ring.
+    reserved: u64,
+}
+
+impl Writer {
+    /// Goes on behind the last committed record.
+    ///
+    /// # Errors
+    /// `InvalidData` if the positions in the file cannot be.
+    pub fn new(map: Map) -> io::Result<Writer> {
+        let (head, tail) = checked_positions(&map)?;
+        Ok(Writer { map, tail, head, reserved: 0 })
+    }
+
+    /// The file.
+    pub fn map(&self) -> &Map {
+        &self.map
+    }
+
+    /// Bytes that are in the ring and not yet processed, when we last looked.
+    pub fn unread(&self) -> u64 {
+        self.tail.wrapping_sub(self.head)
+    }
+
+    /// Waits until a record of up to `len` bytes has room.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal; `InvalidInput` if it can never fit; `InvalidData` if the file is damaged.
+    pub fn reserve(&mut self, len: usize) -> io::Result<()> {
+        loop {
+            match self.try_reserve(len) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+            let slept = self.map.positions().sleep_until_head_moves(self.head);
+            slept.map_err(|e| self.map.explain(e))?;
+        }
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// As [`Writer::reserve`], and `WouldBlock` if there is no room.
+    pub fn try_reserve(&mut self, len: usize) -> io::Result<()> {
+        let capacity = self.map.capacity();
+        let need = room_for(len as u64);
+        if need > capacity || u32::try_from(len).is_err() {
+            let why = format!("a record of {len} bytes never fits into a ring of {capacity}");
+            return Err(io::Error::new(ErrorKind::InvalidInput, why));
+        }
+        let to_end = to_end(&self.map, self.tail);
+        if need > to_end {
+            // A commit of its own, not one together with the record: both may be more than the whole ring.
+            self.free_up(to_end)?;
+            self.write_header(SKIP, to_end - RECORD);
+            self.map.intact()?;
+            self.tail = self.tail.wrapping_add(to_end);
+            self.map.positions().commit(self.tail);
+        }
+        self.free_up(need)?;
+        self.reserved = need;
+        Ok(())
+    }
+
+    /// `WouldBlock` unless `need` bytes are free.
+    fn free_up(&mut self, need: u64) -> io::Result<()> {
+        let capacity = self.map.capacity();
+        if capacity - self.unread() >= need {
+            return Ok(());
+        }
+        let head = self.map.positions().head(); // once: the peer may change it
+        self.map.intact()?;
+        if self.tail.wrapping_sub(head) > self.unread() {
+            return Err(self.map.damaged(&format!("head went from {} to {head}", self.head)));
+        }
+        self.head = head;
+        if capacity - self.unread() >= need { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+    }
+
+    /// The record that the last successful [`Writer::reserve`] made room for.
+    pub fn reserved(&mut self) -> Reservation<'_> {
+        Reservation { writer: self }
+    }
+
+    /// Writes `record`, waiting while there is no room.
+    ///
+    /// # Errors
+    /// As [`Writer::reserve`].
+    pub fn push(&mut self, record: &[u8]) -> io::Result<()> {
+        self.reserve(record.len())?;
+        self.reserved().fill(record)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// As [`Writer::try_reserve`].
+    pub fn try_push(&mut self, record: &[u8]) -> io::Result<()> {
+        self.try_reserve(record.len())?;
+        self.reserved().fill(record)
+    }
+
+    fn write_header(&self, tag: u32, len: u64) {
+        let mut header = [0; RECORD as usize];
+        header[0..4].copy_from_slice(&tag.to_le_bytes());
+        header[4..8].copy_from_slice(&(len as u32).to_le_bytes());
+        header[8..16].copy_from_slice(&self.tail.to_le_bytes());
+        self.map.write(self.tail, &header);
+    }
+}
+
+/// Room for one record. Dropped without a commit, nothing has happened.
+#[derive(Debug)]
+pub struct Reservation<'a> {
+    writer: &'a mut Writer,
+}
+
+impl Reservation<'_> {
+    /// Writes a piece of the record, `offset` bytes behind its beginning.
+    ///
+    /// # Panics
+    /// If it goes over what was reserved.
+    pub fn write_at(&mut self, offset: usize, piece: &[u8]) {
+        let end = room_for(offset as u64 + piece.len() as u64);
+        assert!(end <= self.writer.reserved, "{end} bytes of {} reserved", self.writer.reserved);
+        self.writer.map.write(self.writer.tail.wrapping_add(RECORD + offset as u64), piece);
+    }
+
+    /// Makes the record, of `len` bytes, visible to the consumer.
+    ///
+    /// # Errors
+    /// `InvalidData` if the file was cut: then it is not in it.
+    ///
+    /// # Panics
+    /// If it is longer than what was reserved.
+    pub fn commit(self, len: usize) -> io::Result<()> {
+        let writer = self.writer;
+        let room = room_for(len as u64);
+        assert!(room <= writer.reserved, "{room} bytes of {} reserved", writer.reserved);
+        writer.write_header(ITEM, len as u64);
+        writer.map.intact()?;
+        writer.reserved = 0;
+        writer.tail = writer.tail.wrapping_add(room);
+        writer.map.positions().commit(writer.tail);
+        Ok(())
+    }
+
+    fn fill(mut self, record: &[u8]) -> io::Result<()> {
+        self.write_at(0, record);
+        self.commit(record.len())
+    }
+}
