@@ -1,0 +1,283 @@
+//! How a client reaches its server: connect, then introduce oneself.
+//!
+//! ```text
+//!  client                          server
+//!  connect ----------------------> (in the backlog: nobody need have noticed)
+//!  HELLO item 1 16777216 4711 ---> is that a protocol and version that I speak?
+//!          <---------------------- HELLO item 1 16777216 4712
+//! ```
+//!
+//! A connection that was accepted by the kernel has not been accepted by a program, and the program that
+//! accepts it may be any. So nothing of value is sent before the server's HELLO: if the connection is lost
+//! until then (the server was just leaving), the client waits for the next one and has lost nothing.
+//!
+//! See also: listen(2) on the backlog.
+
+use std::io::{self, ErrorKind};
+use std::time::Duration;
+
+use nix::poll::{PollFlags, PollTimeout};
+
+use crate::endpoint::{Address, Connecting, Connection, pause};
+use crate::frame::{self, FrameReader, FrameWriter, Rules};
+
+/// The pause between two attempts where no news would come.
+const AGAIN: Duration = Duration::from_millis(100);
+
+/// What each side says first.
+///
+/// ```text
+///  0          4         8           12      16
+/// +----------+---------+-----------+-------+
+/// | protocol | version | max_frame | pid   |      integers 32 bits, little-endian
+/// +----------+---------+-----------+-------+
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Four letters that tell one use of these frames from another.
+    pub protocol: [u8; 4],
+    /// The version of the protocol. Both sides must have the same.
+    pub version: u32,
+    /// The longest body that the sender of this HELLO takes, in bytes.
+    pub max_frame: u32,
+    /// The sender's process id, to be shown.
+    pub pid: u32,
+}
+
+impl Hello {
+    /// The bytes of a HELLO's body.
+    pub const LEN: usize = 16;
+
+    /// This process's HELLO.
+    pub fn new(protocol: [u8; 4], version: u32, max_frame: usize) -> Hello {
+        Hello { protocol, version, max_frame: max_frame as u32, pid: std::process::id() }
+    }
+
+    /// Only a HELLO may come. A later version may say more in it, and is to be told apart by its number.
+    pub fn rules() -> Rules {
+        Rules::new([(frame::HELLO, Hello::LEN..=256)])
+    }
+
+    /// The frame's body.
+    pub fn encode(&self) -> [u8; Hello::LEN] {
+        let mut body = [0; Hello::LEN];
+        body[..4].copy_from_slice(&self.protocol);
+        body[4..8].copy_from_slice(&self.version.to_le_bytes());
+        body[8..12].copy_from_slice(&self.max_frame.to_le_bytes());
+        body[12..].copy_from_slice(&self.pid.to_le_bytes());
+        body
+    }
+
+    /// What the other side said, if it speaks the same protocol.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidData`], naming both protocols or versions.
+    pub fn check(&self, body: &[u8]) -> io::Result<Hello> {
+        let word = |i: usize| body.get(4 * i..4 * i + 4).and_then(|w| w.first_chunk::<4>()).copied();
+        let (Some(protocol), Some(version), Some(max_frame), Some(pid)) =
+            (word(0), word(1), word(2), word(3))
+        else {
+            return Err(io::Error::new(ErrorKind::InvalidData, "a HELLO that is too short"));
+        };
+        let [version, max_frame, pid] = [version, max_frame, pid].map(u32::from_le_bytes);
+        let other = Hello { protocol, version, max_frame, pid };
+        if (other.protocol, other.version) == (self.protocol, self.version) {
+            return Ok(other);
+        }
+        let name = |h: &Hello| format!("\"{}\" version {}", h.protocol.escape_ascii(), h.version);
+        let why = format!("the other side speaks {}, this program {}", name(&other), name(self));
+        Err(io::Error::new(ErrorKind::InvalidData, why))
+    }
+}
+
+/// A connection on which both sides have said HELLO.
+#[derive(Debug)]
+pub struct Link {
+    /// The connection itself.
+    pub connection: Connection,
+    /// Takes the server's frames out of it.
+    pub reader: FrameReader,
+    /// Puts the client's frames into it.
+    pub writer: FrameWriter,
+    /// What the server said of itself.
+    pub server: Hello,
+}
+
+impl Link {
+    /// Reads the next frame without blocking; `None` when the server has closed the connection.
+    ///
+    /// # Errors
+    /// As [`FrameReader::read`].
+    pub fn try_read(&mut self) -> io::Result<Option<u32>> {
+        self.reader.read(&self.connection)
+    }
+
+    /// Writes a frame without blocking; see [`FrameWriter::write`].
+    ///
+    /// # Errors
+    /// As [`FrameWriter::write`].
+    pub fn try_write(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
+        self.writer.write(&self.connection, kind, body)
+    }
+
+    /// How many frames the server took before it left, if it has said goodbye: its last word, to be looked
+    /// for when writing has failed.
+    pub fn last_word(&mut self) -> Option<u64> {
+        while let Ok(Some(kind)) = self.try_read() {
+            if kind == frame::GOODBYE {
+                return self.reader.body().first_chunk().copied().map(u64::from_le_bytes);
+            }
+        }
+        None
+    }
+}
+
+/// Somebody who wants to be connected.
+#[derive(Debug)]
+pub struct Dial {
+    to: Address,
+    hello: Hello,
+    rules: Rules,
+    state: State,
+    /// The last attempt failed in a way of which no news will come: try again after a while.
+    again: bool,
+}
+
+#[derive(Debug)]
+enum State {
+    Idle,
+    Connecting(Connecting),
+    Greeting(Greeting),
+}
+
+#[derive(Debug)]
+struct Greeting {
+    connection: Connection,
+    reader: FrameReader,
+    writer: FrameWriter,
+    said: bool,
+}
+
+impl Dial {
+    /// Will connect to `to`, say `hello`, and then take frames that keep to `rules`.
+    pub fn new(to: Address, hello: Hello, rules: Rules) -> Dial {
+        Dial { to, hello, rules, state: State::Idle, again: false }
+    }
+
+    /// Connects; if `block`, waits for what is under way.
+    ///
+    /// # Errors
+    /// `WouldBlock` if nobody listens; with `block` this is said of a Unix socket alone, and only a
+    /// [`Watch`](common::place::Watch) can tell when somebody does. For TCP there are no such news: it is to
+    /// be tried again after `Interrupted`, and paces itself to ten times a second. `PermissionDenied`.
+    pub fn connect(&mut self, block: bool) -> io::Result<()> {
+        if block && std::mem::take(&mut self.again) {
+            pause(AGAIN)?;
+        }
+        let connected = self.step(block);
+        let Err(e) = connected else { return Ok(()) };
+        match e.kind() {
+            kind if is_nobody(kind) => {
+                self.again |= matches!(self.to, Address::Tcp(_));
+                Err(self.nobody(block))
+            }
+            // A Unix socket's backlog is full, of which there will be no news either.
+            ErrorKind::WouldBlock if matches!(self.state, State::Idle) => {
+                self.again = true;
+                Err(self.nobody(block))
+            }
+            _ => Err(e),
+        }
+    }
+
+    fn step(&mut self, block: bool) -> io::Result<()> {
+        if let State::Idle = self.state {
+            self.state = State::Connecting(Connecting::start(&self.to)?);
+        }
+        if let State::Connecting(connecting) = &self.state {
+            if !connecting.is_decided(if block { PollTimeout::NONE } else { PollTimeout::ZERO })? {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            if let State::Connecting(connecting) = std::mem::replace(&mut self.state, State::Idle) {
+                self.state = State::Greeting(Greeting {
+                    connection: connecting.finish()?,
+                    reader: FrameReader::new(Hello::rules()),
+                    writer: FrameWriter::default(),
+                    said: false,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    fn nobody(&self, block: bool) -> io::Error {
+        let kind = if block && self.again { ErrorKind::Interrupted } else { ErrorKind::WouldBlock };
+        io::Error::new(kind, format!("nobody listens at {}", self.to))
+    }
+
+    /// Says HELLO and hears the server's; if `block`, waits for it. `None` if the server left instead: then
+    /// connect again.
+    ///
+    /// # Errors
+    /// `WouldBlock`, or with `block` `Interrupted`; `InvalidData` if it is no server of this protocol;
+    /// `NotConnected` before [`Dial::connect`] has succeeded.
+    pub fn greet(&mut self, block: bool) -> io::Result<Option<Link>> {
+        let State::Greeting(greeting) = &mut self.state else { return Err(ErrorKind::NotConnected.into()) };
+        let heard = loop {
+            let until = if greeting.said { PollFlags::POLLIN } else { PollFlags::POLLOUT };
+            match greeting.greet(&self.hello) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock && block => greeting.connection.wait(until)?,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                    return Err(e);
+                }
+                heard => break heard,
+            }
+        };
+        let State::Greeting(Greeting { connection, mut reader, writer, .. }) =
+            std::mem::replace(&mut self.state, State::Idle)
+        else {
+            unreachable!("looked at above")
+        };
+        match heard {
+            Ok(server) => {
+                reader.expect(self.rules.clone());
+                Ok(Some(Link { connection, reader, writer, server }))
+            }
+            Err(e) if is_nobody(e.kind()) => {
+                // It was about to leave, or takes nobody; either way, not at once again.
+                self.again = true;
+                Ok(None)
+            }
+            Err(e) => Err(io::Error::new(e.kind(), format!("{}: {e}", self.to))),
+        }
+    }
+}
+
+impl Greeting {
+    fn greet(&mut self, hello: &Hello) -> io::Result<Hello> {
+        if !self.said {
+            self.writer.write(&self.connection, frame::HELLO, &hello.encode())?;
+            self.said = true;
+        }
+        match self.reader.read(&self.connection)? {
+            Some(_) => hello.check(self.reader.body()),
+            None => Err(ErrorKind::ConnectionReset.into()),
+        }
+    }
+}
+
+/// Whether an error means that nobody is there, or was just leaving: somebody may come.
+fn is_nobody(kind: ErrorKind) -> bool {
+    use ErrorKind::*;
+    matches!(
+        kind,
+        NotFound
+            | ConnectionRefused
+            | ConnectionReset
+            | BrokenPipe
+            | UnexpectedEof
+            | TimedOut
+            | HostUnreachable
+            | NetworkUnreachable
+    )
+}

@@ -1,0 +1,171 @@
+//! The producer's side: sends items, says goodbye, and learns how many of them were taken.
+//!
+//! *Guarantees.* After [`Producer::finish`] the consumer has taken every item. If the consumer leaves or dies
+//! before, sending fails, and the error says how many items were handed over and, if the consumer was able to
+//! tell, how many of them it took.
+//!
+//! *Limits.* That [`Producer::send`] has succeeded says only that the kernel has the item: knowing that it
+//! arrived takes an answer, and here there is only one, at the end.
+
+use std::io::{self, ErrorKind};
+
+use nix::poll::PollFlags;
+
+use crate::dial::{Dial, Hello, Link};
+use crate::endpoint::Address;
+use crate::frame::{self, Rules};
+use crate::{PROTOCOL, VERSION};
+
+/// Sends items to a consumer.
+#[derive(Debug)]
+pub struct Producer {
+    link: Link,
+    sent: u64,
+    said_goodbye: bool,
+}
+
+impl Producer {
+    /// Will connect to the consumer at `to`. From it only its goodbye may come.
+    pub fn dial(to: Address) -> Dial {
+        let rules = Rules::new([(frame::GOODBYE, 8..=8)]);
+        Dial::new(to, Hello::new(PROTOCOL, VERSION, 8), rules)
+    }
+
+    /// On a connection that has been made.
+    pub fn new(link: Link) -> Producer {
+        Producer { link, sent: 0, said_goodbye: false }
+    }
+
+    /// Who the consumer is.
+    pub fn peer(&self) -> &str {
+        &self.link.connection.peer
+    }
+
+    /// The longest item that the consumer takes, in bytes.
+    pub fn max_frame(&self) -> usize {
+        self.link.server.max_frame as usize
+    }
+
+    /// Sends an item, without blocking.
+    ///
+    /// # Errors
+    /// `WouldBlock` if the socket is full: call it again with the same item. `FileTooLarge` if the consumer
+    /// does not take so long an item; `ConnectionAborted` if the consumer has gone.
+    pub fn try_send(&mut self, item: &[u8]) -> io::Result<()> {
+        if item.len() > self.max_frame() {
+            let why =
+                format!("an item of {} bytes; the consumer takes up to {}", item.len(), self.max_frame());
+            return Err(io::Error::new(ErrorKind::FileTooLarge, why));
+        }
+        match self.link.try_write(frame::DATA, item) {
+            Ok(()) => self.sent += 1,
+            Err(e) => return Err(self.explain(e)),
+        }
+        Ok(())
+    }
+
+    /// Sends an item, waiting until the socket has room for it.
+    ///
+    /// # Errors
+    /// As [`Producer::try_send`], but `Interrupted` in place of `WouldBlock`.
+    pub fn send(&mut self, item: &[u8]) -> io::Result<()> {
+        loop {
+            match self.try_send(item) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    self.link.connection.wait(PollFlags::POLLOUT)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Says goodbye and hears the consumer's, which says that it has taken everything; does not block.
+    ///
+    /// # Errors
+    /// `WouldBlock` until it has come; `ConnectionAborted` if the consumer left without having taken all.
+    pub fn try_finish(&mut self) -> io::Result<()> {
+        if !self.said_goodbye {
+            if let Err(e) = self.link.try_write(frame::GOODBYE, &self.sent.to_le_bytes()) {
+                // The consumer may have left after it had taken everything, which is as good.
+                return self.explain_unless_all_taken(e);
+            }
+            self.said_goodbye = true;
+        }
+        match self.link.try_read() {
+            Ok(Some(_)) => {
+                let taken = self.link.reader.body().first_chunk().copied().map(u64::from_le_bytes);
+                if taken == Some(self.sent) { Ok(()) } else { Err(self.gone(taken)) }
+            }
+            Ok(None) => Err(self.gone(None)),
+            Err(e) if is_for_later(&e) || e.kind() == ErrorKind::InvalidData => Err(e),
+            Err(_) => Err(self.gone(None)),
+        }
+    }
+
+    /// The same, waiting as long as it takes.
+    ///
+    /// # Errors
+    /// As [`Producer::try_finish`], but `Interrupted` in place of `WouldBlock`.
+    pub fn finish(&mut self) -> io::Result<()> {
+        loop {
+            match self.try_finish() {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {
+                    let flag = if self.said_goodbye { PollFlags::POLLIN } else { PollFlags::POLLOUT };
+                    self.link.connection.wait(flag)?;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    /// Leaves early: the goodbye is sent if it fits at once, and not in the middle of an item; no answer is
+    /// waited for. Whether it was sent.
+    pub fn leave(&mut self) -> bool {
+        let inside = self.link.writer.is_inside_frame() && !self.said_goodbye;
+        !inside && self.link.try_write(frame::GOODBYE, &self.sent.to_le_bytes()).is_ok()
+    }
+
+    /// Whether the goodbye has been sent, so that only the consumer's is missing.
+    pub fn has_said_goodbye(&self) -> bool {
+        self.said_goodbye
+    }
+
+    /// How many items were handed over.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    fn explain(&mut self, e: io::Error) -> io::Error {
+        match e.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
+                let taken = self.link.last_word();
+                self.gone(taken)
+            }
+            _ => e,
+        }
+    }
+
+    fn explain_unless_all_taken(&mut self, e: io::Error) -> io::Result<()> {
+        if !matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) {
+            return Err(e);
+        }
+        match self.link.last_word() {
+            Some(taken) if taken == self.sent => Ok(()),
+            taken => Err(self.gone(taken)),
+        }
+    }
+
+    fn gone(&self, taken: Option<u64>) -> io::Error {
+        let took = match taken {
+            Some(n) => format!("it took {n} of them"),
+            None => "how many of them it took is not known".into(),
+        };
+        let why =
+            format!("the consumer ({}) has gone; {} items were handed over, {took}", self.peer(), self.sent);
+        io::Error::new(ErrorKind::ConnectionAborted, why)
+    }
+}
+
+fn is_for_later(e: &io::Error) -> bool {
+    matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
