@@ -395,7 +395,7 @@ impl Session {
         let written = self.transfer(|| write(fd.as_fd()));
         self.output.fd = Some(fd);
         written.map_err(|e| match e.downcast::<io::Error>() {
-            Ok(e) if e.kind() != ErrorKind::InvalidData => own_output(e, "--output").into(),
+            Ok(e) if e.kind() != ErrorKind::InvalidData => own_output(e, &self.output.what).into(),
             Ok(e) => e.into(),
             Err(e) => e,
         })

@@ -14,6 +14,8 @@ const ENOUGH: usize = 64 * 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     pub(crate) fd: Option<OwnedFd>,
+    /// For messages: `--output FILE`.
+    pub(crate) what: String,
     gathered: Vec<u8>,
 }
 
@@ -26,7 +28,7 @@ impl Output {
             let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC | OFlag::O_CLOEXEC;
             nix::fcntl::open(path, flags, Mode::from_bits_truncate(0o644))?
         };
-        Ok(Output { fd: Some(fd), gathered: Vec::new() })
+        Ok(Output { fd: Some(fd), what: format!("--output {}", path.display()), gathered: Vec::new() })
     }
 
     /// Takes a payload to be written with others; not if it is worth a write of its own.

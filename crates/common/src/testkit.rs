@@ -288,6 +288,16 @@ impl Process {
         self.child.id()
     }
 
+    /// What it has printed on standard output up to now.
+    pub fn stdout(&self) -> String {
+        self.stdout.text()
+    }
+
+    /// What it has printed on standard error up to now.
+    pub fn stderr(&self) -> String {
+        self.stderr.text()
+    }
+
     /// Waits until standard error contains `text`.
     pub fn wait_for_stderr(&self, text: &str) -> &Process {
         self.wait_for(&self.stderr, text)

@@ -135,7 +135,8 @@ impl FifoReader {
         // come, and because the old one is still open, nothing that this writer brings is lost.
         let next = open_checked(&self.seat.channel.path(), OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
         poll(&mut [PollFd::new(next.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
-        *frames = FrameReader::nonblocking(next);
+        fcntl(&next, FcntlArg::F_SETFL(OFlag::empty()))?;
+        *frames = FrameReader::new(next);
         Ok(())
     }
 }

@@ -72,18 +72,9 @@ pub struct FrameReader {
 impl FrameReader {
     /// Reads frames from a pipe's read end, which must be blocking (as it is after `pipe` or `open`).
     pub fn new(fd: OwnedFd) -> FrameReader {
-        FrameReader::with_mode(fd, Mode { nonblocking: false })
-    }
-
-    /// The same for a read end that is non-blocking.
-    pub fn nonblocking(fd: OwnedFd) -> FrameReader {
-        FrameReader::with_mode(fd, Mode { nonblocking: true })
-    }
-
-    fn with_mode(fd: OwnedFd, mode: Mode) -> FrameReader {
         FrameReader {
             fd,
-            mode,
+            mode: Mode { nonblocking: false },
             buffer: vec![0; 64 << 10],
             start: 0,
             end: 0,
@@ -199,12 +190,6 @@ impl FrameReader {
             return Err(io::Error::new(ErrorKind::ConnectionAborted, why));
         }
         Ok(false)
-    }
-}
-
-impl AsFd for FrameReader {
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.fd.as_fd()
     }
 }
 

@@ -1,0 +1,49 @@
+//! `--anonymous`: the consumer is a child of this process, which shares an unnamed pipe with it.
+
+use std::process::Command;
+
+use anyhow::{Context, Result};
+use common::{exit, session::Session, source::Items};
+use pipe_demo::anonymous;
+
+use crate::{Args, End, send_all};
+
+/// Starts the consumer, sends it all items, and ends with the worse of the two exit statuses.
+pub fn send(args: &Args, items: &mut Items, session: &mut Session) -> Result<()> {
+    let (mut child, pipe) = anonymous::spawn(consumer(args)?).context("start pipe-consumer")?;
+    let (parent, id) = (std::process::id(), child.id());
+    session.say(&format!(
+        "parent {parent} writes, and closed the read end; child {id} reads (its descriptor 0)"
+    ));
+    let mut end = End { pipe, fifo: None };
+    let sent = send_all(args, items, session, &mut end);
+    // The child's end-of-file comes when every write end is closed.
+    drop(end);
+    let status = match session.transfer(|| anonymous::wait(&mut child).map(usize::from)) {
+        Ok(status) => status as u8,
+        Err(_) => anonymous::end(&mut child, session.stopped().map(|s| s.0))?,
+    };
+    match sent {
+        Ok(()) if status == 0 => Ok(()),
+        Err(e) if exit::worse(status, exit::status(&e)) == exit::status(&e) => Err(e),
+        _ => Err(exit::Exit { status, message: format!("the child ended with {status}") }.into()),
+    }
+}
+
+/// The command that makes the child: the consumer beside this binary, told what it needs to know.
+fn consumer(args: &Args) -> Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?.with_file_name("pipe-consumer"));
+    command.arg("--anonymous");
+    let both = &args.producer.both;
+    for (flag, given) in [("--json", both.json), ("--quiet", both.quiet), ("--nonblocking", both.nonblocking)]
+    {
+        command.args(given.then_some(flag));
+    }
+    for (flag, time) in [("--timeout", both.timeout), ("--delay", args.delay)] {
+        command.args(time.map(|t| format!("{flag}={}ns", t.as_nanos())));
+    }
+    if let Some(output) = &args.output {
+        command.arg("--output").arg(output);
+    }
+    Ok(command)
+}
