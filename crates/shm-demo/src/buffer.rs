@@ -123,6 +123,11 @@ impl Buffer {
         self.object().has(Role::Producer)
     }
 
+    /// Whether a consumer is attached.
+    pub fn has_consumer(&self) -> bool {
+        self.object().has(Role::Consumer)
+    }
+
     /// The object underneath.
     pub fn object(&self) -> &Object {
         each!(self, b => &b.object)

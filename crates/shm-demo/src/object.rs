@@ -82,6 +82,14 @@ impl SyncKind {
     /// All of them, in the order in which to read them.
     pub const ALL: [SyncKind; 4] = [SyncKind::None, SyncKind::Semaphore, SyncKind::Mutex, SyncKind::Ring];
 
+    /// Their names, likewise.
+    pub const NAMES: [&str; 4] = ["none", "semaphore", "mutex", "ring"];
+
+    /// The one of that name; the textbook's if there is none.
+    pub fn of_name(name: &str) -> SyncKind {
+        SyncKind::ALL.into_iter().find(|kind| kind.name() == name).unwrap_or(SyncKind::Semaphore)
+    }
+
     /// As it is said to `--sync`.
     pub const fn name(self) -> &'static str {
         match self {

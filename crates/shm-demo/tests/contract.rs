@@ -1,0 +1,17 @@
+//! What every pair promises, over each of the three mechanisms that promise anything.
+
+use common::testkit::Pair;
+
+const fn pair(both: &'static [&'static str]) -> Pair {
+    Pair {
+        producer: env!("CARGO_BIN_EXE_shm-producer"),
+        consumer: env!("CARGO_BIN_EXE_shm-consumer"),
+        both,
+        only_producer: &[],
+        only_consumer: &[],
+    }
+}
+
+common::contract_tests!(semaphore, pair(&["--sync", "semaphore"]));
+common::contract_tests!(mutex, pair(&["--sync", "mutex"]));
+common::contract_tests!(ring, pair(&["--sync", "ring"]));
