@@ -288,8 +288,9 @@ pub fn nonblocking(pair: &Pair) {
 pub fn closed_output(pair: &Pair) {
     let sandbox = Sandbox::new();
     let consumer = sandbox.consumer(pair, &["--quiet"]);
+    consumer.wait_for_stderr("waiting for a producer");
     let mut command = sandbox.command(pair.producer);
-    command.args(pair.both).args(pair.only_producer).args(["--name", sandbox.name()]);
+    command.args(sandbox.args_of(pair.both, pair.only_producer)).args(["--name", sandbox.name()]);
     command.args(["--count", "3", "--interval", "10ms"]);
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("open /dev/full");
     command.stdout(full).stderr(std::process::Stdio::piped());
@@ -300,7 +301,7 @@ pub fn closed_output(pair: &Pair) {
     let (reader, writer) = std::io::pipe().expect("pipe");
     drop(reader);
     let mut command = sandbox.command(pair.consumer);
-    command.args(pair.both).args(pair.only_consumer).args(["--name", sandbox.name()]);
+    command.args(sandbox.args_of(pair.both, pair.only_consumer)).args(["--name", sandbox.name()]);
     command.stdout(writer).stderr(std::process::Stdio::piped());
     let consumer = super::Process::follow(command);
     let producer = sandbox.producer(pair, &["--count", "3", "--interval", "10ms", "--timeout", "1s"]);
