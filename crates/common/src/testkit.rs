@@ -46,6 +46,7 @@ pub struct Sandbox {
     may_stay: Vec<String>,
     with_runtime_dir: bool,
     env: Vec<(String, String)>,
+    port: u16,
 }
 
 impl Sandbox {
@@ -55,7 +56,15 @@ impl Sandbox {
         let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let dir = std::env::temp_dir().join(format!("ipc-test-{name}"));
         fs::DirBuilder::new().mode(0o700).create(&dir).expect("make the sandbox");
-        Sandbox { dir, name, user: None, may_stay: Vec::new(), with_runtime_dir: true, env: Vec::new() }
+        Sandbox {
+            dir,
+            name,
+            user: None,
+            may_stay: Vec::new(),
+            with_runtime_dir: true,
+            env: Vec::new(),
+            port: free_port(),
+        }
     }
 
     /// One whose processes run as `nobody` (uid 65534). Only root can make it; others get one of their own.
@@ -113,12 +122,22 @@ impl Sandbox {
 
     fn side(&self, binary: &str, both: &[&str], own: &[&str], args: &[&str]) -> Process {
         let mut command = self.command(binary);
-        command.args(both).args(own).args(args);
+        command.args(self.args_of(both, own)).args(args);
         // `--name` first to come, so that a test can give another.
         if !args.iter().any(|a| a.starts_with("--name")) {
             command.args(["--name", &self.name]);
         }
         Process::spawn(command)
+    }
+
+    /// A variant's arguments, in which `{port}` stands for a TCP port of this sandbox's own.
+    pub fn args_of(&self, both: &[&str], own: &[&str]) -> Vec<String> {
+        both.iter().chain(own).map(|arg| arg.replace("{port}", &self.port.to_string())).collect()
+    }
+
+    /// A TCP port of this sandbox's own, at which nobody listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// A command that sees this sandbox as its run-time directory, as the sandbox's user.
@@ -175,6 +194,18 @@ impl Sandbox {
             }
         }
         left
+    }
+}
+
+/// A port below those that the kernel gives to clients, so that nobody gets it by chance meanwhile.
+fn free_port() -> u16 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let n = std::process::id().wrapping_mul(61).wrapping_add(COUNT.fetch_add(1, Relaxed));
+        let port = 10_000 + (n % 20_000) as u16;
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
     }
 }
 
