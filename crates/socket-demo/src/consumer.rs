@@ -22,8 +22,9 @@ pub enum Received {
     Item,
     /// Something worth a line: a stranger, a producer that was lost while there are others.
     Notice(String),
-    /// The stream has ended.
-    End,
+    /// The stream has ended; how a producer was lost, if one was: `ConnectionAborted`, or `UnexpectedEof` if
+    /// a frame was cut, or `InvalidData` if it sent what it should not.
+    End(io::Result<()>),
 }
 
 /// Receives items from any number of producers.
@@ -72,8 +73,7 @@ impl Consumer {
     /// The next item, waiting for it.
     ///
     /// # Errors
-    /// `Interrupted`. At the end of the stream, if a producer was lost: `ConnectionAborted`, or
-    /// `UnexpectedEof` if a frame was cut, or `InvalidData` if it sent what it should not.
+    /// `Interrupted`.
     pub fn receive(&mut self) -> io::Result<Received> {
         self.next(true)
     }
@@ -81,7 +81,7 @@ impl Consumer {
     /// The next item, if it has come.
     ///
     /// # Errors
-    /// As [`Consumer::receive`], but `WouldBlock` in place of `Interrupted`.
+    /// `WouldBlock`.
     pub fn try_receive(&mut self) -> io::Result<Received> {
         self.next(false)
     }
@@ -93,7 +93,7 @@ impl Consumer {
             match self.server.next_event(block && !ended) {
                 Err(e) if ended && e.kind() == ErrorKind::WouldBlock => {
                     self.met = false;
-                    return self.lost.take().map_or(Ok(Received::End), Err);
+                    return Ok(Received::End(self.lost.take().map_or(Ok(()), Err)));
                 }
                 event => {
                     if let Some(received) = self.react(event?) {

@@ -62,6 +62,20 @@ impl Address {
         }
     }
 
+    /// By `channel` if `transport` is `unix`, by `addr` (else `default`) if it is `tcp`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`] if the two do not fit together, and as [`Address::tcp`] and
+    /// [`Address::check`].
+    pub fn of(transport: &str, channel: Channel, addr: Option<&str>, default: &str) -> io::Result<Address> {
+        let address = match (transport, addr) {
+            ("unix", None) => Address::Unix(channel),
+            ("unix", Some(_)) => return Err(invalid("--addr is for --transport tcp".into())),
+            (_, addr) => Address::tcp(addr.unwrap_or(default))?,
+        };
+        address.check().map(|()| address)
+    }
+
     /// Whether only processes of this machine can reach it.
     pub fn is_local(&self) -> bool {
         match self {
