@@ -1,0 +1,168 @@
+//! Mailbox: a queue that processes meet at by a name, with the beginning and the end that a queue lacks.
+//!
+//! ```text
+//!   Sender ──┐                          ┌── Receiver       demo.mq                the registry file
+//!   Sender ──┼──> queue in the kernel ──┼── Receiver       demo.mq.producer.4711  one name for each who
+//!   Sender ──┘                          └── Receiver       demo.mq.consumer.4712  is attached, locked
+//! ```
+//!
+//! - The first producer makes the queue, and one that finds it empty with no other producer makes it anew, in
+//!   its own shape. Consumers wait for it, and take it as it is.
+//! - The stream ends when the last producer leaves: it writes the goodbye into the registry. A consumer that
+//!   finds nothing to take *after* it has seen the goodbye is at the end. A new producer takes it back.
+//! - A producer that died (its name is there, its lock is not) is noticed by the consumers that were attached
+//!   then: they take what is left, and fail. Later ones find a queue like any other.
+//! - The last to leave removes the queue if it is empty. A queue with messages stays for those who come.
+//!
+//! The two ends are [`Sender`](crate::sender::Sender) and [`Receiver`](crate::receiver::Receiver); what they have
+//! in common is here. Nobody polls: their `watch`es tell when names or the registry have changed, and
+//! then `look` is to be called. A call that sends or receives a message makes one system call and no more.
+
+use std::io::{self, ErrorKind};
+
+use common::place::{Attached, Attachment, Channel, Guard, Role};
+
+use crate::posix::PosixQueue;
+use crate::registry::{self, Api, Record};
+use crate::sysv::SysvQueue;
+
+/// Messages that outlive the last process.
+#[derive(Clone, Debug)]
+pub struct Left {
+    /// How many.
+    pub messages: u64,
+    /// What the kernel calls the queue: `message queue 17`, `message queue /ipc-lab-1000-demo`.
+    pub queue: String,
+    /// The command that removes the queue with all that is in it.
+    pub remove: String,
+}
+
+/// An open queue of either kind.
+#[derive(Debug)]
+pub(crate) enum Queue {
+    Sysv(SysvQueue),
+    Posix(PosixQueue),
+}
+
+impl Queue {
+    pub(crate) fn create(channel: &Channel, record: &Record) -> io::Result<Queue> {
+        match record.api {
+            Api::Sysv => {
+                let bytes = record.capacity.saturating_mul(record.size);
+                SysvQueue::create(record.key, bytes, record.size).map(Queue::Sysv)
+            }
+            Api::Posix => {
+                PosixQueue::create(&posix_name(channel), record.capacity, record.size).map(Queue::Posix)
+            }
+        }
+    }
+
+    /// The queue that a registry leads to, if it is still there.
+    pub(crate) fn open(channel: &Channel, record: &Record) -> io::Result<Option<Queue>> {
+        let queue = match record.api {
+            Api::Sysv => SysvQueue::open(record.key, record.size).map(Queue::Sysv),
+            Api::Posix => PosixQueue::open(&posix_name(channel)).map(Queue::Posix),
+        };
+        match queue {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionAborted) => Ok(None),
+            queue => queue.map(Some),
+        }
+    }
+
+    pub(crate) fn messages(&self) -> io::Result<u64> {
+        match self {
+            Queue::Sysv(queue) => Ok(queue.level()?.messages),
+            Queue::Posix(queue) => Ok(queue.level()?.messages),
+        }
+    }
+
+    pub(crate) fn remove(&self) -> io::Result<()> {
+        match self {
+            Queue::Sysv(queue) => queue.remove(),
+            Queue::Posix(queue) => queue.remove(),
+        }
+    }
+
+    fn left(&self, messages: u64) -> Left {
+        let (name, remove) = match self {
+            Queue::Sysv(queue) => (queue.id().to_string(), format!("ipcrm -q {}", queue.id())),
+            Queue::Posix(queue) => (
+                queue.name().to_owned(),
+                format!("rm /dev/mqueue{} (where mqueue is mounted there)", queue.name()),
+            ),
+        };
+        Left { messages, queue: format!("message queue {name}"), remove }
+    }
+}
+
+/// POSIX queues of all run-time directories share one name space: `/ipc-lab-UID-NAME`.
+fn posix_name(channel: &Channel) -> String {
+    let path = channel.path();
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    format!("/ipc-lab-{}-{name}", nix::unistd::geteuid())
+}
+
+pub(crate) fn in_use(channel: &Channel, why: &str) -> io::Error {
+    io::Error::new(ErrorKind::AddrInUse, format!("{} is in use: {why}", channel.path().display()))
+}
+
+pub(crate) fn living(attached: &[Attached], role: Role) -> usize {
+    attached.iter().filter(|a| a.alive && a.role == role).count()
+}
+
+/// A dead process of this role, if its name is still there.
+pub(crate) fn dead(attached: &[Attached], role: Role) -> Option<&Attached> {
+    attached.iter().find(|a| !a.alive && a.role == role)
+}
+
+/// Counts the dead producers into the registry, for consumers that have not looked yet, and forgets them.
+pub(crate) fn bury(
+    guard: &Guard<'_>,
+    channel: &Channel,
+    attached: &[Attached],
+    record: Option<&mut Record>,
+) -> io::Result<()> {
+    let died = attached.iter().filter(|a| !a.alive && a.role == Role::Producer).count();
+    if let Some(record) = record
+        && died > 0
+    {
+        record.died += died as u64;
+        registry::write(channel, record)?;
+    }
+    guard.forget_dead().map(drop)
+}
+
+/// Leaves a channel. The last producer says goodbye, and the last process removes the queue, unless messages
+/// are left. What the registry said, and what stays.
+pub(crate) fn leave(
+    channel: &Channel,
+    role: Role,
+    attachment: Attachment,
+) -> io::Result<(Option<Record>, Option<Left>)> {
+    let guard = channel.lock()?;
+    let mut record = registry::read(channel)?;
+    if let Some(record) = &mut record
+        && role == Role::Producer
+        && guard.living(Role::Producer)? == 1
+    {
+        record.goodbye = true;
+        registry::write(channel, record)?;
+    }
+    guard.detach(attachment);
+    if guard.attached()?.iter().any(|a| a.alive) {
+        return Ok((record, None));
+    }
+    guard.forget_dead()?;
+    if let Some(record) = &record
+        && let Some(queue) = Queue::open(channel, record)?
+    {
+        let messages = queue.messages()?;
+        if messages > 0 {
+            let left = queue.left(messages);
+            return Ok((Some(record.clone()), Some(left)));
+        }
+        queue.remove()?;
+    }
+    registry::remove(channel)?;
+    Ok((record, None))
+}

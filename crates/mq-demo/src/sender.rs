@@ -1,0 +1,228 @@
+//! A producer's end of a [`mailbox`](crate::mailbox): makes the queue, sends, says goodbye.
+
+use std::ffi::c_long;
+use std::io::{self, ErrorKind};
+
+use common::place::{Attached, Attachment, Channel, Role, Watch};
+
+use crate::mailbox::{Left, Queue, bury, in_use, leave, living};
+use crate::registry::{self, Api, Record};
+
+/// What a producer wants the queue to be like.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    /// The family of calls.
+    pub api: Api,
+    /// How many messages of `size` bytes it shall hold; 10, or fewer if an ordinary user cannot have so many.
+    pub capacity: Option<usize>,
+    /// Bytes of the largest message.
+    pub size: usize,
+}
+
+/// A producer's end of a mailbox. Dropping it leaves the mailbox, which is a goodbye.
+#[derive(Debug)]
+pub struct Sender {
+    channel: Channel,
+    attachment: Option<Attachment>,
+    record: Record,
+    queue: Queue,
+    consumers: usize,
+}
+
+impl Sender {
+    /// Makes the queue, or joins the one that others use or that still holds messages.
+    ///
+    /// # Errors
+    /// `InvalidInput` if messages of this size cannot be; `AddrInUse` if a queue is in use that is not like
+    /// `shape`; otherwise the limit that was reached.
+    pub fn create(channel: Channel, shape: &Shape) -> io::Result<Sender> {
+        let guard = channel.lock()?;
+        let attached = guard.attached()?;
+        let attachment = guard.attach(Role::Producer)?;
+        let made = (|| {
+            let (mut record, queue) = match found(&channel, &attached)? {
+                Some((mut record, queue)) => {
+                    check_shape(&channel, &record, shape)?;
+                    bury(&guard, &channel, &attached, Some(&mut record))?;
+                    (record, queue)
+                }
+                None => {
+                    guard.forget_dead()?;
+                    make(&channel, shape)?
+                }
+            };
+            record.goodbye = false;
+            record.producers += 1;
+            registry::write(&channel, &record)?;
+            Ok((record, queue))
+        })();
+        match made {
+            Ok((record, queue)) => {
+                drop(guard);
+                let consumers = living(&attached, Role::Consumer);
+                Ok(Sender { channel, attachment: Some(attachment), record, queue, consumers })
+            }
+            Err(e) => {
+                guard.detach(attachment);
+                Err(e)
+            }
+        }
+    }
+
+    /// Tells when somebody comes or goes: a reason to [`Sender::look`].
+    ///
+    /// # Errors
+    /// When there is no inotify instance left.
+    pub fn watch(&self) -> io::Result<Watch> {
+        self.channel.watch()
+    }
+
+    /// Adds a message and waits while the queue is full. `kind` is its type (positive), or its priority (from
+    /// 0 to 32767).
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal: nothing was sent. `ConnectionAborted` if the queue was removed.
+    pub fn send(&mut self, kind: c_long, message: &[u8]) -> io::Result<()> {
+        match &mut self.queue {
+            Queue::Sysv(queue) => queue.send(kind, message),
+            Queue::Posix(queue) => queue.send(priority(kind), message),
+        }
+    }
+
+    /// The same, but fails with `WouldBlock` when the queue is full.
+    ///
+    /// # Errors
+    /// As [`Sender::send`].
+    pub fn try_send(&mut self, kind: c_long, message: &[u8]) -> io::Result<()> {
+        match &mut self.queue {
+            Queue::Sysv(queue) => queue.try_send(kind, message),
+            Queue::Posix(queue) => queue.try_send(priority(kind), message),
+        }
+    }
+
+    /// Looks who is attached.
+    ///
+    /// # Errors
+    /// When the directory of names cannot be read.
+    pub fn look(&mut self) -> io::Result<()> {
+        self.consumers = self.channel.lock()?.living(Role::Consumer)?;
+        Ok(())
+    }
+
+    /// How many consumers were attached at the last look.
+    pub fn consumers(&self) -> usize {
+        self.consumers
+    }
+
+    /// How many messages of the largest size the queue holds.
+    pub fn capacity(&self) -> usize {
+        self.record.capacity
+    }
+
+    /// How full the queue is: `3/3`; where small messages make a difference, in bytes too.
+    pub fn gauge(&self) -> String {
+        let capacity = self.record.capacity;
+        match &self.queue {
+            Queue::Sysv(queue) => queue.level().map_or_else(
+                |_| "removed".into(),
+                |now| match now.messages.cmp(&(capacity as u64)) {
+                    std::cmp::Ordering::Equal => format!("{capacity}/{capacity}"),
+                    _ => format!("{}/{capacity}, {} of {} bytes", now.messages, now.bytes, now.capacity),
+                },
+            ),
+            Queue::Posix(queue) => {
+                queue.level().map_or_else(|_| "?".into(), |now| format!("{}/{}", now.messages, now.capacity))
+            }
+        }
+    }
+
+    /// Leaves: everything sent is in the queue. The last producer's leaving ends the stream. What stays behind
+    /// if nobody is left.
+    ///
+    /// # Errors
+    /// When the registry cannot be written, or the queue not removed.
+    pub fn leave(&mut self) -> io::Result<Option<Left>> {
+        let Some(attachment) = self.attachment.take() else { return Ok(None) };
+        Ok(leave(&self.channel, Role::Producer, attachment)?.1)
+    }
+}
+
+impl Drop for Sender {
+    fn drop(&mut self) {
+        let _ = self.leave();
+    }
+}
+
+fn priority(kind: c_long) -> u32 {
+    // What does not fit is too high for the kernel too, which says so.
+    u32::try_from(kind).unwrap_or(u32::MAX)
+}
+
+/// The queue that is there, if it has to be kept: producers use it, or it holds messages. Any other is removed.
+fn found(channel: &Channel, attached: &[Attached]) -> io::Result<Option<(Record, Queue)>> {
+    let Some(record) = registry::read(channel)? else { return Ok(None) };
+    let Some(queue) = Queue::open(channel, &record)? else { return Ok(None) };
+    if let Queue::Posix(queue) = &queue
+        && attached.iter().all(|a| !a.alive)
+    {
+        // A name that all run-time directories share: is it really ours?
+        queue.claim()?;
+    }
+    if living(attached, Role::Producer) > 0 || queue.messages()? > 0 {
+        return Ok(Some((record, queue)));
+    }
+    queue.remove()?;
+    Ok(None)
+}
+
+fn check_shape(channel: &Channel, record: &Record, shape: &Shape) -> io::Result<()> {
+    let Record { api, capacity, size, .. } = record;
+    if *api != shape.api {
+        return Err(in_use(channel, &format!("it is a {} queue (--api {0})", api.name())));
+    }
+    if shape.size > *size {
+        let why =
+            format!("its messages have up to {size} bytes, header included; these would have {}", shape.size);
+        return Err(in_use(channel, &why));
+    }
+    if shape.capacity.is_some_and(|n| n != *capacity) {
+        return Err(in_use(channel, &format!("its capacity is {capacity}")));
+    }
+    Ok(())
+}
+
+/// Makes a new queue, and the registry that leads to it before: a queue that nothing leads to could never be
+/// found again.
+fn make(channel: &Channel, shape: &Shape) -> io::Result<(Record, Queue)> {
+    let most = match shape.api {
+        Api::Sysv => crate::sysv::limit("msgmnb") / shape.size.max(1),
+        Api::Posix => crate::posix::limit("msg_max"),
+    };
+    let mut capacity = shape.capacity.unwrap_or(most.clamp(1, 10));
+    loop {
+        let record = Record {
+            api: shape.api,
+            key: registry::random_key()?,
+            capacity,
+            size: shape.size,
+            producers: 0,
+            consumers: 0,
+            died: 0,
+            goodbye: false,
+        };
+        registry::write(channel, &record)?;
+        match Queue::create(channel, &record) {
+            Ok(queue) => return Ok((record, queue)),
+            // A System V key that somebody else has: one in two thousand million.
+            Err(e) if e.kind() == ErrorKind::AlreadyExists && shape.api == Api::Sysv => {}
+            // Too much for RLIMIT_MSGQUEUE, and nobody asked for so much.
+            Err(e) if e.kind() == ErrorKind::QuotaExceeded && shape.capacity.is_none() && capacity > 1 => {
+                capacity /= 2;
+            }
+            Err(e) => {
+                registry::remove(channel)?;
+                return Err(e);
+            }
+        }
+    }
+}
