@@ -24,17 +24,23 @@ pub struct Findings {
 /// Checks the items of any number of producers.
 #[derive(Debug, Default)]
 pub struct Audit {
-    streams: HashMap<u64, Stream>,
+    streams: Vec<Stream>,
+    index: HashMap<u64, usize>,
+    /// The stream of the last item, which is as a rule the next one's too.
+    last: usize,
     findings: Findings,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Stream {
+    id: u64,
     /// One more than the highest number seen.
     next: u64,
     /// Runs of numbers that were skipped: first → one past the last.
     skipped: BTreeMap<u64, u64>,
-    /// The highest number seen in each lane.
+    /// The lane of the first item.
+    lane: u64,
+    /// One more than the highest number seen in each lane, once there is a second one.
     lanes: HashMap<u64, u64>,
 }
 
@@ -46,17 +52,24 @@ impl Audit {
 
     /// An intact item. `lane` is what the mechanism sorts by (a type, a priority): order is kept within it.
     pub fn item(&mut self, lane: u64, header: &Header) {
-        let stream = self.streams.entry(header.stream).or_default();
+        if self.streams.get(self.last).is_none_or(|s| s.id != header.stream) {
+            self.last = *self.index.entry(header.stream).or_insert(self.streams.len());
+            if self.last == self.streams.len() {
+                let (id, skipped, lanes) = (header.stream, BTreeMap::new(), HashMap::new());
+                self.streams.push(Stream { id, next: 0, skipped, lane, lanes });
+            }
+        }
+        let stream = &mut self.streams[self.last];
         let seq = header.seq;
-        if seq == stream.next
-            && stream.lanes.len() <= 1
-            && stream.lanes.get(&lane) == seq.checked_sub(1).as_ref()
-        {
+        if seq == stream.next && lane == stream.lane && stream.lanes.is_empty() {
             // The usual case, and all of it.
             stream.next += 1;
-            stream.lanes.insert(lane, seq);
             return;
         }
+        if lane != stream.lane && stream.lanes.is_empty() {
+            stream.lanes.insert(stream.lane, stream.next);
+        }
+        let seen = stream.next;
         if seq >= stream.next {
             if seq > stream.next {
                 stream.skipped.insert(stream.next, seq);
@@ -65,7 +78,7 @@ impl Audit {
                     stream.skipped.pop_first();
                 }
             }
-            stream.next = seq + 1;
+            stream.next = seq.saturating_add(1);
         } else if let Some((&first, &end)) = stream.skipped.range(..=seq).next_back()
             && seq < end
         {
@@ -81,11 +94,19 @@ impl Audit {
             self.findings.duplicated += 1;
             return;
         }
-        let last = stream.lanes.entry(lane).or_insert(seq);
-        if seq < *last {
-            self.findings.reordered += 1;
-        }
-        *last = seq.max(*last);
+        let behind = match (stream.lanes.is_empty(), stream.lanes.get_mut(&lane)) {
+            (true, _) => seq < seen,
+            (false, Some(highest)) => {
+                let behind = seq < *highest;
+                *highest = (*highest).max(seq.saturating_add(1));
+                behind
+            }
+            (false, None) => {
+                stream.lanes.insert(lane, seq.saturating_add(1));
+                false
+            }
+        };
+        self.findings.reordered += u64::from(behind);
     }
 
     /// How many producers were heard.
@@ -135,6 +156,6 @@ mod tests {
             audit.item(0, &Header { stream: 1, seq: 2 * i, sent_ns: 0, pid: 1, crc: 0 });
         }
         assert_eq!(audit.findings().missing, 99_999);
-        assert!(audit.streams[&1].skipped.len() <= REMEMBERED);
+        assert!(audit.streams[0].skipped.len() <= REMEMBERED);
     }
 }
