@@ -29,8 +29,10 @@ pub struct Consumer {
     ended: bool,
     /// The producer that was attached at the last look.
     producer: Option<u32>,
-    /// A producer that we saw, and that left without a goodbye.
-    lost: Option<u32>,
+    /// How many producers of the file had come until then.
+    came: u32,
+    /// A producer that was there while we were left without a goodbye.
+    lost: Option<String>,
 }
 
 impl Consumer {
@@ -43,8 +45,10 @@ impl Consumer {
         let seat = site.attach(&guard, Role::Consumer)?;
         drop(guard);
         let seat = Some(seat);
-        let mut consumer = Consumer { site, seat, reader: None, ended: false, producer: None, lost: None };
+        let mut consumer =
+            Consumer { site, seat, reader: None, ended: false, producer: None, came: 0, lost: None };
         consumer.look()?;
+        consumer.lost = None; // whoever died before us did not die on us
         Ok(consumer)
     }
 
@@ -63,7 +67,8 @@ impl Consumer {
             && unread(reader.map())? == 0
             && !reader.map().is_named()
         {
-            self.reader = None; // a new producer has made the file anew
+            // A new producer has made the file anew.
+            (self.reader, self.came) = (None, 0);
         }
         if self.reader.is_none()
             && let Some(map) = Map::open(&self.site.path)?
@@ -73,13 +78,17 @@ impl Consumer {
             self.ended = producer.is_none() && unread(&map)? == 0;
             self.reader = Some(Reader::new(map)?);
         }
-        let goodbye = self.reader.as_ref().is_some_and(|r| r.map().positions().said_goodbye());
-        match (self.producer, producer) {
-            (Some(gone), None) if !goodbye => self.lost = Some(gone),
-            (_, Some(_)) => self.lost = None,
-            _ => {}
+        let Some(positions) = self.reader.as_ref().map(|r| r.map().positions()) else { return Ok(()) };
+        // One may have come and gone since the last look: the count tells.
+        let came = positions.producers();
+        if producer.is_some() || positions.said_goodbye() {
+            self.lost = None;
+        } else if let Some(gone) = self.producer {
+            self.lost = Some(format!("producer {gone}"));
+        } else if came != self.came {
+            self.lost = Some("a producer".into());
         }
-        self.producer = producer;
+        (self.producer, self.came) = (producer, came);
         Ok(())
     }
 
@@ -137,8 +146,8 @@ impl Consumer {
             (self.ended, self.producer) = (true, None);
             return Ok(None);
         }
-        if let Some(pid) = self.lost {
-            let why = format!("producer {pid} is gone without a goodbye; all that it committed was read");
+        if let Some(who) = &self.lost {
+            let why = format!("{who} is gone without a goodbye; all that it committed was read");
             return Err(at(&self.site.path, ErrorKind::ConnectionAborted, &why));
         }
         Err(ErrorKind::WouldBlock.into())

@@ -44,7 +44,9 @@ pub struct Positions {
     tail: AtomicU64,
     /// [`SAID`] when no more will come. Written by the producer only.
     goodbye: AtomicU32,
-    _line0: [AtomicU32; 13],
+    /// How many producers have attached to this file.
+    producers: AtomicU32,
+    _line0: [AtomicU32; 12],
     /// Position in bytes of the first record that is not yet processed. Written by the consumer only.
     head: AtomicU64,
     _line1: [AtomicU32; 14],
@@ -58,6 +60,7 @@ pub struct Positions {
 
 const _: () = assert!(size_of::<Positions>() == 256);
 const _: () = assert!(std::mem::offset_of!(Positions, goodbye) == 8);
+const _: () = assert!(std::mem::offset_of!(Positions, producers) == 12);
 const _: () = assert!(std::mem::offset_of!(Positions, head) == 64);
 const _: () = assert!(std::mem::offset_of!(Positions, consumer_sleeps) == 128);
 const _: () = assert!(std::mem::offset_of!(Positions, producer_sleeps) == 192);
@@ -91,9 +94,15 @@ impl Positions {
         futex::wake(&self.consumer_sleeps, 1);
     }
 
-    /// Producer: a new one has come.
-    pub fn cancel_goodbye(&self) {
+    /// Producer: a new one has come, and an old goodbye is void. Others come and go one at a time.
+    pub fn arrive(&self) {
+        self.producers.store(self.producers().wrapping_add(1), Relaxed);
         self.goodbye.store(0, Release);
+    }
+
+    /// How many producers have attached to this file.
+    pub fn producers(&self) -> u32 {
+        self.producers.load(Relaxed) // the lock under which they come and go orders it
     }
 
     /// Consumer: whether no more will come than what [`Positions::tail`] says from now on.

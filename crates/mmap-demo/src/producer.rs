@@ -4,7 +4,7 @@
 //! |---|---|
 //! | no file | creates it |
 //! | nothing unread in it | makes it anew, so that its capacity can differ |
-//! | unread records, the same capacity | goes on behind them, and cancels an old goodbye |
+//! | unread records, the same capacity | goes on behind them; an old goodbye is void |
 //! | unread records, another capacity | is refused |
 //! | something else | is refused, and leaves it alone |
 //!
@@ -69,7 +69,7 @@ impl Producer {
             old.claim(Role::Producer)?;
             let unread = unread(&old)?;
             if unread > 0 && old.capacity() == capacity {
-                old.positions().cancel_goodbye();
+                old.positions().arrive();
                 return Ok((old, unread));
             }
             if unread > 0 {
@@ -86,6 +86,7 @@ impl Producer {
         }
         let map = Map::create(&site.path, capacity, 0)?;
         map.claim(Role::Producer)?;
+        map.positions().arrive();
         Ok((map, 0))
     }
 
