@@ -74,16 +74,28 @@ impl Place {
     pub fn open() -> io::Result<Place> {
         if let Some(dir) = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from)
             && dir.is_absolute()
-            && check_directory(&dir).is_ok()
+            && let Ok(place) = Place::at(dir)
         {
-            return Ok(Place { dir });
+            return Ok(place);
         }
         let dir = PathBuf::from(format!("/tmp/ipc-lab-{}", geteuid()));
         match fs::DirBuilder::new().mode(0o700).create(&dir) {
-            Err(e) if e.kind() != ErrorKind::AlreadyExists => return Err(e),
-            _ => check_directory(&dir)?,
+            Err(e) if e.kind() != ErrorKind::AlreadyExists => Err(e),
+            _ => Place::at(dir),
         }
-        Ok(Place { dir })
+    }
+
+    /// A directory of the caller's choice.
+    ///
+    /// # Errors
+    /// [`ErrorKind::PermissionDenied`] unless it is ours and closed to others, who could plant names in it.
+    pub fn at(dir: PathBuf) -> io::Result<Place> {
+        // symlink_metadata (lstat), because a link planted in /tmp must not be followed.
+        let meta = fs::symlink_metadata(&dir)?;
+        if meta.is_dir() && meta.uid() == geteuid().as_raw() && meta.permissions().mode() & 0o077 == 0 {
+            return Ok(Place { dir });
+        }
+        Err(denied(format!("{} must be a directory of yours with mode 0700", dir.display())))
     }
 
     /// The directory itself.
@@ -95,16 +107,6 @@ impl Place {
     pub fn channel(&self, name: &str, kind: &str) -> Channel {
         Channel { dir: self.dir.clone(), stem: format!("{name}.{kind}") }
     }
-}
-
-/// Refuses a directory that others may write to or have prepared: they could plant names in it.
-fn check_directory(dir: &Path) -> io::Result<()> {
-    // symlink_metadata (lstat), because a link planted in /tmp must not be followed.
-    let meta = fs::symlink_metadata(dir)?;
-    if meta.is_dir() && meta.uid() == geteuid().as_raw() && meta.permissions().mode() & 0o077 == 0 {
-        return Ok(());
-    }
-    Err(denied(format!("{} must be a directory of yours with mode 0700", dir.display())))
 }
 
 /// Refuses an opened object that is not ours alone: another type, another owner, a second link, or any
