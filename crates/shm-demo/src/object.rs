@@ -28,7 +28,7 @@ use std::mem::{offset_of, size_of};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use common::place::{Attached, Place, Role};
+use common::place::{Attached, Guard, Place, Role};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, posix_fallocate};
 use nix::sys::mman::shm_open;
@@ -145,8 +145,6 @@ pub struct Object {
     seat: Seat,
     /// Who lives, ourselves included, as last seen by [`Object::look`].
     living: Vec<Attached>,
-    /// How many producers had died before we came: no loss of ours.
-    deaths_before: u32,
 }
 
 impl Object {
@@ -162,7 +160,7 @@ impl Object {
         // `seat`, whose leaving needs it.
         let guard = channel.lock()?;
         seat.sit(&guard)?;
-        let (memory, found) = seat.join_or_make(&shape)?;
+        let (memory, found) = seat.join_or_make(&guard, &shape)?;
         if found.slot_size < shape.slot_size {
             let (wanted, found) = (shape.slot_size, found.slot_size);
             return Err(io::Error::new(
@@ -195,17 +193,15 @@ impl Object {
     }
 
     fn new(seat: Seat, memory: Memory, shape: Shape) -> Object {
-        let deaths_before = memory.word(offset_of!(Header, deaths)).load(Relaxed);
-        Object { memory, shape, seat, living: Vec::new(), deaths_before }
+        Object { memory, shape, seat, living: Vec::new() }
     }
 
     /// Looks who is attached, and hands the pids of the dead to `recover`, which gives back what they held.
-    /// The first look of a process takes all deaths for past.
     pub fn look(&mut self, mut recover: impl FnMut(&Object, u32) -> io::Result<()>) -> io::Result<()> {
         let channel = self.seat.channel.clone();
         let guard = channel.lock()?;
         let (living, dead): (Vec<_>, Vec<_>) = guard.attached()?.into_iter().partition(|a| a.alive);
-        let first = std::mem::replace(&mut self.living, living).is_empty();
+        self.living = living;
         let deaths = self.memory.word(offset_of!(Header, deaths));
         for dead in dead {
             if dead.role == Role::Producer {
@@ -217,9 +213,6 @@ impl Object {
             recover(self, std::process::id())?;
         }
         guard.forget_dead()?;
-        if first {
-            self.deaths_before = self.memory.word(offset_of!(Header, deaths)).load(Relaxed);
-        }
         Ok(())
     }
 
@@ -232,7 +225,7 @@ impl Object {
         if !closed && self.has(Role::Producer) {
             return Err(ErrorKind::WouldBlock.into());
         }
-        if self.memory.word(offset_of!(Header, deaths)).load(Relaxed) != self.deaths_before {
+        if self.memory.word(offset_of!(Header, deaths)).load(Relaxed) > self.seat.deaths_before {
             let message = format!("a producer of {} died before it could say goodbye", self.seat.name);
             return Err(io::Error::new(ErrorKind::ConnectionAborted, message));
         }
@@ -330,13 +323,15 @@ impl Object {
 
 /// Finding or making the object. All of it under the guard.
 impl Seat {
-    fn join_or_make(&self, shape: &Shape) -> io::Result<(Memory, Shape)> {
+    fn join_or_make(&self, guard: &Guard, shape: &Shape) -> io::Result<(Memory, Shape)> {
         if let Some(file) = self.find()? {
             if !is_half_made(&file)? {
                 return self.join(file);
             }
             self.unlink()?;
         }
+        // Whoever died without an object cannot have lost anything.
+        guard.forget_dead()?;
         let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_RDWR;
         let fd = shm_open(self.name.as_str(), flags, Mode::S_IRUSR | Mode::S_IWUSR);
         let file = File::from(fd.map_err(|e| self.error("create", e.into()))?);
@@ -406,6 +401,13 @@ fn is_half_made(file: &File) -> io::Result<bool> {
     let mut magic = [0; 8];
     let whole = file.metadata()?.len() >= CONTROL as u64;
     Ok(!(whole && file.read_at(&mut magic, 0)? == 8 && magic != [0; 8]) && file.try_lock().is_ok())
+}
+
+/// The number of deaths in an object that is not mapped; 0 if it is too short.
+pub(crate) fn deaths(file: &File) -> io::Result<u32> {
+    let mut word = [0; 4];
+    let n = file.read_at(&mut word, offset_of!(Header, deaths) as u64)?;
+    Ok(if n == 4 { u32::from_ne_bytes(word) } else { 0 })
 }
 
 fn damaged(name: &str, field: &str, found: u64, expected: &str) -> io::Error {

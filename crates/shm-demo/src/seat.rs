@@ -23,7 +23,7 @@ use nix::sys::mman::{shm_open, shm_unlink};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use crate::object::Format;
+use crate::object::{self, Format};
 
 /// This process's place at a channel; there may be no object yet. Dropping it gives the place up.
 #[derive(Debug)]
@@ -36,6 +36,8 @@ pub struct Seat {
     attachment: Option<Attachment>,
     /// A dead process had our process id, and its traces bear it.
     pub(crate) predecessor: bool,
+    /// How many producers had died before we came: no loss of ours.
+    pub(crate) deaths_before: u32,
 }
 
 impl Seat {
@@ -53,7 +55,7 @@ impl Seat {
     pub(crate) fn new(place: &Place, name: &str, role: Role, format: &'static Format) -> Seat {
         let channel = channel(place, name);
         let name = format!("/ipc-lab-{}-{name}", geteuid());
-        Seat { channel, name, role, format, attachment: None, predecessor: false }
+        Seat { channel, name, role, format, attachment: None, predecessor: false, deaths_before: 0 }
     }
 
     pub(crate) fn sit(&mut self, guard: &Guard) -> io::Result<()> {
@@ -77,6 +79,10 @@ impl Seat {
                 OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
             file.write_all(self.format.kind.name().as_bytes())?;
         }
+        // Deaths that were counted, and those that nobody has looked at yet.
+        let counted = self.find()?.map_or(Ok(0), |file| object::deaths(&file))?;
+        let uncounted = guard.attached()?.iter().filter(|a| !a.alive && a.role == Role::Producer).count();
+        self.deaths_before = counted.saturating_add(uncounted as u32);
         self.attachment = Some(guard.attach(self.role)?);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Pops items from a bounded buffer in shared memory.
 
-use std::io::ErrorKind::WouldBlock;
+use std::io::{self, ErrorKind::WouldBlock, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -52,7 +52,7 @@ fn consume(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
 /// The loop: pops items until the end of the stream. False if `--count` was reached before.
 fn pop_all(session: &mut Session, buffer: &mut Buffer) -> Result<bool> {
     loop {
-        let popped = session.wait(buffer, Buffer::why, Buffer::look, Buffer::pop);
+        let popped = session.wait(buffer, Buffer::why, look, Buffer::pop);
         session.report.shared(buffer.object().is_shared());
         if let Some(note) = buffer.note() {
             session.say(&note);
@@ -67,4 +67,13 @@ fn pop_all(session: &mut Session, buffer: &mut Buffer) -> Result<bool> {
             return Ok(false);
         }
     }
+}
+
+/// Says at once what it finds: the wait, in the middle of which this is called, may never end.
+fn look(buffer: &mut Buffer) -> io::Result<()> {
+    let looked = buffer.look();
+    if let Some(note) = buffer.note() {
+        let _ = writeln!(io::stderr(), "{note}");
+    }
+    looked
 }

@@ -1,6 +1,6 @@
 //! Pushes items into a bounded buffer in shared memory.
 
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -86,8 +86,13 @@ impl End {
         self.buffer.why() + &hint
     }
 
+    /// Says at once what it finds: the wait, in the middle of which this is called, may never end.
     fn look(&mut self) -> io::Result<()> {
-        self.buffer.look()
+        let looked = self.buffer.look();
+        if let Some(note) = self.buffer.note() {
+            let _ = writeln!(io::stderr(), "{note}");
+        }
+        looked
     }
 }
 
