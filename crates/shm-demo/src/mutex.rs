@@ -399,3 +399,100 @@ fn rebuild_queues(memory: &Memory, shape: &Shape) {
         slots.into_iter().for_each(|index| push_back(memory, shape, queue, index));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::place::Place;
+
+    use super::*;
+    use crate::seat::Seat;
+
+    fn pair(name: &str, slots: u32) -> (MutexBuffer, MutexBuffer) {
+        let place = Place::open().expect("place");
+        let name = format!("mutex-{name}-{}", std::process::id());
+        let object = Object::create(&place, &name, &FORMAT, Shape { slots, slot_size: 16 }).expect("create");
+        let producer = MutexBuffer::new(object).expect("producer");
+        let mut seat = Some(Seat::consumer(&place, &name, &FORMAT).expect("seat"));
+        let object = Object::open(&mut seat).expect("open").expect("there");
+        (producer, MutexBuffer::new(object).expect("consumer"))
+    }
+
+    /// Dies inside the lock after `what`: for a robust mutex the end of a thread is a death.
+    fn die_inside(buffer: &MutexBuffer, what: impl FnOnce(&Inside) + Send) {
+        let memory = &buffer.object;
+        std::thread::scope(|threads| {
+            threads.spawn(move || {
+                let inside = Inside::enter(memory, &Cell::new(false)).expect("nobody else is inside");
+                what(&inside);
+                std::mem::forget(inside);
+            });
+        });
+    }
+
+    #[test]
+    fn who_dies_while_filling_leaves_a_free_slot() {
+        let (mut producer, mut consumer) = pair("filling", 2);
+        producer.try_push(b"before").expect("a free slot");
+        die_inside(&producer, |inside| {
+            let index = inside.pop_front(FREE_QUEUE).expect("sound").expect("a free slot");
+            inside.memory.word(slot(&inside.object.shape, index)).store(FILLING, Relaxed);
+        });
+        producer.try_push(b"after").expect("the other slot, repaired");
+        assert!(producer.note().expect("a note").contains("owner died, repaired"));
+        assert_eq!(producer.try_push(b"").expect_err("full").kind(), ErrorKind::WouldBlock);
+        for item in [&b"before"[..], b"after"] {
+            assert!(consumer.try_pop().expect("an item"));
+            assert_eq!(consumer.item(), item);
+        }
+        assert_eq!(consumer.note(), None, "it was repaired once");
+    }
+
+    #[test]
+    fn who_dies_after_the_state_has_changed_has_pushed() {
+        let (mut producer, mut consumer) = pair("pushed", 3);
+        producer.try_push(b"first").expect("a free slot");
+        producer.try_push(b"second").expect("a free slot");
+        // As if the entry in the queue were missing.
+        die_inside(&producer, |inside| {
+            let end = inside.memory.long(FULL_QUEUE + END);
+            end.store(end.load(Relaxed) - 1, Relaxed);
+        });
+        for item in [&b"first"[..], b"second"] {
+            assert!(consumer.try_pop().expect("an item"));
+            assert_eq!(consumer.item(), item);
+        }
+    }
+
+    #[test]
+    fn what_was_in_hand_comes_first_again() {
+        let (mut producer, mut consumer) = pair("hand", 2);
+        producer.try_push(b"first").expect("a free slot");
+        producer.try_push(b"second").expect("a free slot");
+        assert!(consumer.try_pop().expect("an item"));
+        // As if this very process had died, and been born again.
+        let inside = Inside::enter(&producer.object, &producer.repaired).expect("free");
+        assert!(inside.take_from_the_dead(std::process::id()));
+        drop(inside);
+        consumer.hand = None;
+        for item in [&b"first"[..], b"second"] {
+            assert!(consumer.try_pop().expect("an item"));
+            assert_eq!(consumer.item(), item);
+        }
+    }
+
+    #[test]
+    fn slots_are_reused_in_any_order() {
+        let (mut producer, mut consumer) = pair("reuse", 3);
+        let mut next = 0u64;
+        for i in 0..1000u64 {
+            while producer.try_push(&(next + 1).to_le_bytes()).is_ok() {
+                next += 1;
+            }
+            assert!(consumer.try_pop().expect("an item"));
+            assert_eq!(consumer.item(), (i + 1).to_le_bytes());
+            if i % 7 == 0 {
+                consumer.done().expect("done");
+            }
+        }
+    }
+}

@@ -295,3 +295,88 @@ impl<'a> Words<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::place::Place;
+
+    use super::*;
+    use crate::seat::Seat;
+
+    /// Both ends in one process; its two names differ by the role. `start` is where the counters begin.
+    fn pair(name: &str, slots: u32, start: u64) -> (Ring, Ring) {
+        let place = Place::open().expect("place");
+        let name = format!("ring-{name}-{}", std::process::id());
+        let object = Object::create(&place, &name, &FORMAT, Shape { slots, slot_size: 16 }).expect("create");
+        for side in [HEAD, TAIL] {
+            Words::at(&object.memory, side).publish(start);
+        }
+        let producer = Ring::new(object).expect("producer");
+        let mut seat = Some(Seat::consumer(&place, &name, &FORMAT).expect("seat"));
+        let object = Object::open(&mut seat).expect("open").expect("there");
+        (producer, Ring::new(object).expect("consumer"))
+    }
+
+    #[test]
+    fn the_capacity_is_exact_and_the_counters_wrap() {
+        for slots in [1, 3, 8] {
+            let (mut producer, mut consumer) = pair(&format!("wrap{slots}"), slots, u64::MAX - 4);
+            for round in 0..10u64 {
+                for i in 0..u64::from(slots) {
+                    producer.try_push(&(100 * round + i).to_le_bytes()).expect("a free slot");
+                }
+                let full = producer.try_push(b"one more").expect_err("full");
+                assert_eq!(full.kind(), ErrorKind::WouldBlock);
+                for i in 0..u64::from(slots) {
+                    assert!(consumer.try_pop().expect("an item"));
+                    assert_eq!(consumer.item(), (100 * round + i).to_le_bytes());
+                }
+                // The last one is still in hand, and its slot not free; looking for another is being done with it.
+                assert_eq!(consumer.try_pop().expect_err("empty").kind(), ErrorKind::WouldBlock);
+            }
+            assert_eq!(producer.mine, (u64::MAX - 4).wrapping_add(10 * u64::from(slots)));
+        }
+    }
+
+    #[test]
+    fn an_item_in_hand_keeps_its_slot_until_it_is_done() {
+        let (mut producer, mut consumer) = pair("hand", 1, 0);
+        producer.try_push(b"first").expect("a free slot");
+        assert!(consumer.try_pop().expect("an item"));
+        producer.try_push(b"second").expect_err("no free slot");
+        consumer.done().expect("done");
+        producer.try_push(b"second").expect("a free slot");
+    }
+
+    #[test]
+    fn nonsense_is_named() {
+        let (mut producer, mut consumer) = pair("nonsense", 2, 0);
+        producer.side(HEAD).publish(7);
+        for _ in 0..2 {
+            producer.try_push(b"").expect("free as far as it knows");
+        }
+        assert!(producer.try_push(b"").expect_err("damaged").to_string().contains("head"));
+        producer.side(TAIL).publish(3);
+        assert!(consumer.try_pop().expect_err("damaged").to_string().contains("tail"));
+        producer.side(TAIL).publish(1);
+        producer.object.memory.word(SLOTS).store(17, Relaxed);
+        assert!(consumer.try_pop().expect_err("damaged").to_string().contains("item length"));
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_by_an_item_and_by_the_goodbye() {
+        let (mut producer, mut consumer) = pair("sleep", 2, 0);
+        let items = std::thread::spawn(move || {
+            let mut items = 0;
+            while consumer.pop().expect("nobody died") {
+                items += 1;
+            }
+            items
+        });
+        for _ in 0..20_000 {
+            producer.push(b"item").expect("nobody interrupts");
+        }
+        producer.leave(true, 0).expect("goodbye");
+        assert_eq!(items.join().expect("ended"), 20_000);
+    }
+}
