@@ -11,7 +11,6 @@ use std::io::{self, ErrorKind};
 
 use crate::dial::Hello;
 use crate::endpoint::{Address, Listener};
-use crate::frame::DATA;
 use crate::server::{Event, Id, Server};
 use crate::{PROTOCOL, VERSION, rules};
 
@@ -47,8 +46,12 @@ impl Consumer {
     pub fn listen(address: &Address, max_frame: usize) -> io::Result<Consumer> {
         let listener = Listener::open(address)?;
         let hello = Hello::new(PROTOCOL, VERSION, max_frame);
-        let server = Server::new(listener, hello, rules(max_frame));
-        Ok(Consumer { server, from: 0, met: false, lost: None })
+        Ok(Consumer::new(Server::new(listener, hello, rules(max_frame))))
+    }
+
+    /// Receives from the clients of `server`, whatever kind of frames its rules allow.
+    pub fn new(server: Server) -> Consumer {
+        Consumer { server, from: 0, met: false, lost: None }
     }
 
     /// How many producers are connected.
@@ -107,8 +110,7 @@ impl Consumer {
     fn react(&mut self, event: Event) -> Option<Received> {
         match event {
             Event::Came(_) => self.met = true,
-            Event::Frame { from, kind } => {
-                debug_assert_eq!(kind, DATA, "the rules let nothing else through");
+            Event::Frame { from, .. } => {
                 self.from = from;
                 return Some(Received::Item);
             }
@@ -129,6 +131,11 @@ impl Consumer {
     /// The item that was received last.
     pub fn item(&self) -> &[u8] {
         self.server.body(self.from)
+    }
+
+    /// Answers the item that was received last, with a frame to its producer.
+    pub fn answer(&mut self, kind: u32, body: &[u8]) {
+        self.server.send(self.from, kind, body);
     }
 
     /// Leaves: tells every producer, if it can be told at once, how many of its items were taken.

@@ -76,12 +76,22 @@ impl Address {
         address.check().map(|()| address)
     }
 
-    /// Whether only processes of this machine can reach it.
-    pub fn is_local(&self) -> bool {
-        match self {
-            Address::Unix(_) => true,
-            Address::Tcp(addr) => addr.ip().is_loopback(),
+    /// Whether processes of other machines can reach it.
+    pub fn is_remote(&self) -> bool {
+        matches!(self, Address::Tcp(addr) if !addr.ip().is_loopback())
+    }
+
+    /// Refuses an address that other machines can reach, unless that is `allowed`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::InvalidInput`].
+    pub fn check_reach(&self, allowed: bool) -> io::Result<()> {
+        if allowed || !self.is_remote() {
+            return Ok(());
         }
+        Err(invalid(format!(
+            "{self} can be reached from other machines, by everybody: there is no authentication; add --allow-remote if you mean it"
+        )))
     }
 
     /// Refuses an address that can never be used, before anything is created.

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use clap::Parser;
 use common::{args, item, place::Place, session::Session};
 use socket_demo::TCP_ADDRESS;
@@ -44,11 +44,11 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let address = Address::of(&args.transport, channel, args.addr.as_deref(), TCP_ADDRESS)?;
     if let Address::Tcp(addr) = address {
         session.other_side_needs(format!("--transport tcp --addr {addr}"));
-        ensure!(address.is_local() || args.allow_remote, remote(&address));
-        if !address.is_local() {
-            session
-                .say(&format!("warning: whoever reaches {addr} can send items: there is no authentication"));
-        }
+    }
+    address.check_reach(args.allow_remote)?;
+    if address.is_remote() {
+        session
+            .say(&format!("warning: whoever reaches {address} can send items: there is no authentication"));
     }
     let mut consumer = Consumer::listen(&address, item::HEADER + args.max_frame)?;
     let received = receive_all(args, session, &mut consumer);
@@ -87,9 +87,4 @@ fn receive_all(args: &Args, session: &mut Session, consumer: &mut Consumer) -> R
 
 fn empty(consumer: &Consumer) -> String {
     format!("nothing has come from {} connected producer(s)", consumer.producers())
-}
-
-fn remote(address: &Address) -> std::io::Error {
-    let why = format!("{address} can be reached from other machines; add --allow-remote if you mean it");
-    std::io::Error::new(std::io::ErrorKind::InvalidInput, why)
 }

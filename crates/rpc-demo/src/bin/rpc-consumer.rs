@@ -1,0 +1,135 @@
+//! The server: runs the procedures that clients call.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use common::{args, item, place::Place, session::Session};
+use rpc_demo::TCP_ADDRESS;
+use rpc_demo::server::ServerStub;
+use rpc_demo::service::{Counters, Fault, Receipt, Service};
+use socket_demo::consumer::Received;
+use socket_demo::endpoint::Address;
+
+/// Runs the procedures that clients call: put(item), sum(numbers), divide(a, b), stats()
+#[derive(Parser, Debug)]
+#[command(name = "rpc-consumer", version, after_help = TERMINALS)]
+struct Args {
+    #[command(flatten)]
+    consumer: args::Consumer,
+    /// unix: on this machine, local procedure calls; tcp: by --addr, remote ones
+    #[arg(long, value_name = "TRANSPORT", value_parser = ["unix", "tcp"], default_value = "unix", help_heading = "RPC")]
+    transport: String,
+    /// Where to listen, with --transport tcp [default: 127.0.0.1:7412]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "RPC")]
+    addr: Option<String>,
+    /// Allow an --addr that other machines can reach
+    #[arg(long, help_heading = "RPC")]
+    allow_remote: bool,
+    /// The largest payload of an item that is taken
+    #[arg(long, value_name = "BYTES", value_parser = args::size, default_value = "16MiB", help_heading = "RPC")]
+    max_frame: usize,
+}
+
+const TERMINALS: &str = "\
+Terminal 1:  cargo run --bin rpc-consumer
+Terminal 2:  cargo run --bin rpc-producer";
+
+fn main() -> ExitCode {
+    let args: Args = args::parse();
+    let variant = if args.transport == "tcp" { "tcp" } else { "unix" };
+    Session::consumer("rpc", variant, &args.consumer, |session| run(&args, session))
+}
+
+fn run(args: &Args, session: &mut Session) -> Result<()> {
+    let channel = Place::open()?.channel(&args.consumer.both.name, "rpc.sock");
+    let address = Address::of(&args.transport, channel, args.addr.as_deref(), TCP_ADDRESS)?;
+    if let Address::Tcp(addr) = address {
+        session.other_side_needs(format!("--transport tcp --addr {addr}"));
+    }
+    address.check_reach(args.allow_remote)?;
+    if address.is_remote() {
+        session.say(&format!("warning: whoever reaches {address} can call: there is no authentication"));
+    }
+    let mut stub = ServerStub::listen(&address, item::HEADER + args.max_frame)?;
+    let mut desk = Desk { session, counters: Counters::default(), put: Ok(true) };
+    let served = serve(args, &mut stub, &mut desk);
+    let Counters { calls, faults, .. } = desk.counters;
+    session.report.extra("calls", calls);
+    session.report.extra("faults", faults);
+    // Whatever ended us, the clients are told how many of their calls were run.
+    stub.leave();
+    served
+}
+
+/// The loop: runs what is called until the last client has said goodbye.
+fn serve(args: &Args, stub: &mut ServerStub, desk: &mut Desk<'_>) -> Result<()> {
+    loop {
+        while let Some(notice) = desk.session.meet(|block| stub.meet(block))? {
+            desk.session.warn("connection", || notice);
+        }
+        let lost = loop {
+            match desk.session.wait(stub, idle, |_| Ok(()), ServerStub::receive)? {
+                Received::Item => stub.run(desk),
+                Received::Notice(notice) => desk.session.warn("connection", || notice),
+                Received::End(lost) => break lost,
+            }
+            if !std::mem::replace(&mut desk.put, Ok(true))? {
+                return Ok(());
+            }
+        };
+        if !args.consumer.forever {
+            return Ok(lost?);
+        }
+    }
+}
+
+fn idle(stub: &ServerStub) -> String {
+    format!("no call has come from {} connected client(s)", stub.clients())
+}
+
+/// The service: here the procedures run.
+struct Desk<'a> {
+    session: &'a mut Session,
+    counters: Counters,
+    /// What became of the last item: whether more are wanted.
+    put: Result<bool>,
+}
+
+impl Desk<'_> {
+    /// Counts a call, and its fault.
+    fn ran<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
+        self.counters.calls += 1;
+        self.counters.faults += u64::from(result.is_err());
+        result
+    }
+}
+
+impl Service for Desk<'_> {
+    fn put(&mut self, item: &[u8]) -> Receipt {
+        self.counters.calls += 1;
+        self.counters.items += 1;
+        self.counters.bytes += item.len() as u64;
+        self.put = self.session.received(0, item);
+        Receipt { number: self.counters.items, bytes: item.len() as u64 }
+    }
+
+    fn sum(&mut self, numbers: &[i64]) -> Result<i64, Fault> {
+        // In 128 bits no intermediate sum can overflow, whatever the order: only the result counts.
+        let sum: i128 = numbers.iter().copied().map(i128::from).sum();
+        self.ran(i64::try_from(sum).map_err(|_| Fault::Overflow))
+    }
+
+    fn stats(&mut self) -> Counters {
+        self.counters.calls += 1;
+        self.counters
+    }
+
+    fn divide(&mut self, dividend: i64, divisor: i64) -> Result<i64, Fault> {
+        self.ran(match divisor {
+            0 => Err(Fault::DivisionByZero),
+            // i64::MIN / -1 is one more than i64 can hold.
+            _ => dividend.checked_div(divisor).ok_or(Fault::Overflow),
+        })
+    }
+}
