@@ -149,7 +149,8 @@ impl Receiver {
         if self.key() != Some(record.key) {
             // The first look at this queue.
             if let Some(queue) = Queue::open(&self.channel, &record)? {
-                record.consumers += 1;
+                // Whoever goes on from an old queue to a new one was counted there.
+                record.consumers += u64::from(self.open.is_none());
                 registry::write(&self.channel, &record)?;
                 self.open = Some((record.clone(), queue));
             }

@@ -7,8 +7,8 @@
 //! key 1532947683               of the System V queue; of a POSIX queue only the random mark of this one
 //! capacity 10                  messages
 //! size 96                      bytes of the largest message
-//! producers 2                  that have ever attached
-//! consumers 1                  that have ever attached
+//! producers 2                  that have ever attached to this queue
+//! consumers 1                  that have ever opened this queue, or those before it that they go on from
 //! died 0                       producers whose names were found without their lock
 //! goodbye 1                    the last producer has left: nothing follows what is in the queue
 //! ```
@@ -67,7 +67,7 @@ pub struct Record {
     pub size: usize,
     /// How many producers have ever attached to this queue.
     pub producers: u64,
-    /// How many consumers have ever attached to this queue.
+    /// How many consumers have ever opened this queue, or those before it if consumers went on from them.
     pub consumers: u64,
     /// How many producers have died and been forgotten.
     pub died: u64,

@@ -38,6 +38,10 @@ impl Sender {
     pub fn create(channel: Channel, shape: &Shape) -> io::Result<Sender> {
         let guard = channel.lock()?;
         let attached = guard.attached()?;
+        let consumers = living(&attached, Role::Consumer);
+        // A new queue for the consumers of the old one does not make one consumer of several.
+        let known = if consumers > 0 { registry::read(&channel)? } else { None };
+        let counted = known.map_or(0, |record| record.consumers);
         let attachment = guard.attach(Role::Producer)?;
         let made = (|| {
             let (mut record, queue) = match found(&channel, &attached)? {
@@ -48,7 +52,7 @@ impl Sender {
                 }
                 None => {
                     guard.forget_dead()?;
-                    make(&channel, shape)?
+                    make(&channel, shape, counted)?
                 }
             };
             record.goodbye = false;
@@ -59,7 +63,6 @@ impl Sender {
         match made {
             Ok((record, queue)) => {
                 drop(guard);
-                let consumers = living(&attached, Role::Consumer);
                 Ok(Sender { channel, attachment: Some(attachment), record, queue, consumers })
             }
             Err(e) => {
@@ -193,7 +196,7 @@ fn check_shape(channel: &Channel, record: &Record, shape: &Shape) -> io::Result<
 
 /// Makes a new queue, and the registry that leads to it before: a queue that nothing leads to could never be
 /// found again.
-fn make(channel: &Channel, shape: &Shape) -> io::Result<(Record, Queue)> {
+fn make(channel: &Channel, shape: &Shape, consumers: u64) -> io::Result<(Record, Queue)> {
     let most = match shape.api {
         Api::Sysv => crate::sysv::limit("msgmnb") / shape.size.max(1),
         Api::Posix => crate::posix::limit("msg_max"),
@@ -206,7 +209,7 @@ fn make(channel: &Channel, shape: &Shape) -> io::Result<(Record, Queue)> {
             capacity,
             size: shape.size,
             producers: 0,
-            consumers: 0,
+            consumers,
             died: 0,
             goodbye: false,
         };

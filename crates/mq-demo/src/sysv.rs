@@ -85,18 +85,18 @@ impl SysvQueue {
     /// use; otherwise the limit that was reached, and where it is set.
     pub fn create(key: key_t, capacity: usize, longest: usize) -> io::Result<SysvQueue> {
         if longest > limit("msgmax") {
+            let most = limit("msgmax");
             let why = format!(
-                "a message of {longest} bytes is over the limit kernel.msgmax = {} (set with sysctl)",
-                limit("msgmax")
+                "a message of {longest} bytes is over the limit kernel.msgmax = {most} (set with sysctl)"
             );
             return Err(io::Error::new(ErrorKind::InvalidInput, why));
         }
         // The mode is what counts here: msgget ignores the umask.
         let id = match msgget(key, libc::IPC_CREAT | libc::IPC_EXCL | 0o600) {
             Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => {
+                let most = limit("msgmni");
                 let why = format!(
-                    "no message queue is left: all kernel.msgmni = {} are in use (see ipcs -q; set with sysctl)",
-                    limit("msgmni")
+                    "all kernel.msgmni = {most} message queues are in use (see ipcs -q; set with sysctl)"
                 );
                 return Err(io::Error::new(ErrorKind::StorageFull, why));
             }
@@ -253,17 +253,13 @@ impl SysvQueue {
         if unsafe { libc::msgctl(self.id, libc::IPC_SET, &raw mut wanted) } == 0 {
             return Ok(());
         }
-        match Errno::last() {
-            Errno::EPERM => {
-                let why = format!(
-                    "a queue of {bytes} bytes is over the limit kernel.msgmnb = {} (set with sysctl; \
-                     CAP_SYS_RESOURCE may go over it)",
-                    limit("msgmnb")
-                );
-                Err(io::Error::new(ErrorKind::PermissionDenied, why))
-            }
-            _ => Err(self.failure()),
+        if Errno::last() != Errno::EPERM {
+            return Err(self.failure());
         }
+        let most = limit("msgmnb");
+        let why =
+            format!("a queue of {bytes} bytes is over the limit kernel.msgmnb = {most} (set with sysctl)");
+        Err(io::Error::new(ErrorKind::PermissionDenied, why))
     }
 
     /// What errno says about this queue.
@@ -279,9 +275,9 @@ impl SysvQueue {
                 io::Error::new(ErrorKind::ConnectionAborted, format!("message queue {id} was removed"))
             }
             Errno::E2BIG => {
+                let room = self.buffer.len() - KIND;
                 let why = format!(
-                    "message queue {id} holds a message of more than {} bytes; it was left there, whole",
-                    self.buffer.len() - KIND
+                    "message queue {id} holds a message of more than {room} bytes; it stays there, whole"
                 );
                 io::Error::new(ErrorKind::InvalidData, why)
             }
@@ -303,4 +299,58 @@ fn msgget(key: key_t, flags: c_int) -> io::Result<c_int> {
 pub fn limit(name: &str) -> usize {
     let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
     text.ok().and_then(|t| t.trim().parse().ok()).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A queue of this test's own, removed at its end.
+    fn with_queue(test: impl FnOnce(&mut SysvQueue, key_t)) {
+        let key = crate::registry::random_key().expect("a key");
+        let mut queue = SysvQueue::create(key, 300, 100).expect("a queue");
+        test(&mut queue, key);
+        queue.remove().expect("remove it");
+    }
+
+    #[test]
+    fn a_message_that_is_too_long_stays_whole() {
+        with_queue(|queue, key| {
+            queue.try_send(1, &[7; 100]).expect("send");
+            let mut narrow = SysvQueue::open(key, 99).expect("open");
+            assert_eq!(narrow.try_receive(Select::Any).expect_err("too long").kind(), ErrorKind::InvalidData);
+            assert_eq!(queue.try_receive(Select::Any).expect("receive"), 1);
+            assert_eq!(queue.message(), [7; 100]);
+        });
+    }
+
+    #[test]
+    fn full_empty_and_wrong_types_are_told() {
+        with_queue(|queue, _| {
+            assert_eq!(queue.try_receive(Select::Any).expect_err("empty").kind(), ErrorKind::WouldBlock);
+            for kind in [0, -1, c_long::MIN] {
+                assert_eq!(queue.try_send(kind, b"").expect_err("no type").kind(), ErrorKind::InvalidInput);
+            }
+            assert_eq!(queue.try_send(1, &[0; 101]).expect_err("long").kind(), ErrorKind::InvalidInput);
+            for kind in [3, 1, 2] {
+                queue.try_send(kind, &[0; 100]).expect("send");
+            }
+            assert_eq!(queue.try_send(1, b"!").expect_err("full").kind(), ErrorKind::WouldBlock);
+            assert_eq!(queue.level().expect("level"), Level { messages: 3, bytes: 300, capacity: 300 });
+            for (select, kind) in [(Select::UpTo(2), 1), (Select::Except(3), 2), (Select::Only(3), 3)] {
+                assert_eq!(queue.try_receive(select).expect("receive"), kind);
+            }
+        });
+    }
+
+    #[test]
+    fn a_removed_queue_is_no_hang() {
+        let key = crate::registry::random_key().expect("a key");
+        let mut queue = SysvQueue::create(key, 300, 100).expect("a queue");
+        assert_eq!(SysvQueue::create(key, 1, 1).expect_err("in use").kind(), ErrorKind::AlreadyExists);
+        queue.remove().expect("remove it");
+        assert_eq!(queue.receive(Select::Any).expect_err("gone").kind(), ErrorKind::ConnectionAborted);
+        assert_eq!(queue.send(1, b"").expect_err("gone").kind(), ErrorKind::ConnectionAborted);
+        assert_eq!(SysvQueue::open(key, 1).expect_err("gone").kind(), ErrorKind::NotFound);
+    }
 }
