@@ -219,8 +219,7 @@ impl Map {
         if !self.guard.is_lost() {
             return Ok(());
         }
-        self.check()?;
-        Err(at(&self.path, ErrorKind::InvalidData, "the file was cut while it was mapped"))
+        Err(self.damaged("the file was cut while it was mapped"))
     }
 
     /// Looks at the file's size and header again.
@@ -232,12 +231,12 @@ impl Map {
         if capacity == self.capacity {
             return Ok(());
         }
-        Err(self.damaged(&format!("capacity changed from {} to {capacity}", self.capacity)))
+        Err(damaged(&self.path, &format!("capacity changed from {} to {capacity}", self.capacity)))
     }
 
-    /// An error for something in the file that cannot be.
+    /// An error for something in the file that cannot be, or for what is behind it: that the file was cut.
     pub fn damaged(&self, what: &str) -> io::Error {
-        damaged(&self.path, what)
+        self.check().err().unwrap_or_else(|| damaged(&self.path, what))
     }
 
     /// A system call that was given an address in the mapping fails with EFAULT when the file was cut.
@@ -245,7 +244,7 @@ impl Map {
         if e.raw_os_error() != Some(libc::EFAULT) {
             return e;
         }
-        self.check().err().unwrap_or_else(|| self.damaged("a page of it cannot be read"))
+        self.damaged("a page of it cannot be read")
     }
 }
 

@@ -44,12 +44,14 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let mut consumer = Consumer::attach(site)?;
     session.watch(watch);
     let received = receive_all(args.consumer.forever, session, &mut consumer);
-    if let Some(unread) = consumer.finish().context("finish")? {
+    let left = consumer.finish();
+    if let Ok(Some(unread)) = left {
         let unread =
             if unread == 0 { "all of it read".into() } else { format!("{unread} bytes of it unread") };
         session.report.note(format!("{path} stays, {unread}; remove it with: rm {path}"));
     }
-    received
+    // What ended the loop is the reason; that leaving failed too is not.
+    received.and(left.map(|_| ()).context("leave"))
 }
 
 /// The loop: every record is checked where it lies in the file, and committed when it is processed.

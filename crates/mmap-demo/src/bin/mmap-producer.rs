@@ -55,18 +55,21 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     }
     let mut end = End { producer, start_hint: session.start_hint() };
     let sent = send_all(&mut items, session, &mut end);
-    if sent.is_ok() || session.stopped().is_some() {
-        // Ctrl-C is a goodbye too: the file takes it at any time.
-        let unread = end.producer.finish().context("finish")?;
-        session.report.note(match unread {
-            0 => format!("{path} stays, all of it read; remove it with: rm {path}"),
-            n => format!(
-                "{path} stays, with {n} bytes that a consumer has yet to read ({}); remove it with: rm {path}",
-                end.start_hint
-            ),
-        });
+    if sent.is_err() && session.stopped().is_none() {
+        return sent;
     }
-    sent
+    // Ctrl-C is a goodbye too: the file takes it at any time.
+    let left = end.producer.finish();
+    match &left {
+        Ok(0) => session.report.note(format!("{path} stays, all of it read; remove it with: rm {path}")),
+        Ok(unread) => session.report.note(format!(
+            "{path} stays, with {unread} bytes that a consumer has yet to read (start one with: {}); \
+             remove it with: rm {path}",
+            end.start_hint
+        )),
+        Err(_) => {}
+    }
+    sent.and(left.map(|_| ()).context("leave"))
 }
 
 /// The loop: every item is built in the file, piece by piece, and then committed.
