@@ -4,7 +4,7 @@ use std::io::{IsTerminal, stderr, stdout};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use crate::args::Both;
@@ -141,10 +141,16 @@ impl Report {
             && now.saturating_sub(self.progress_ns) > 200_000_000
         {
             if self.progress_ns == 0 {
-                const KNOWN: &str = "{bar:30} {percent}%  {pos}/{len} items  {per_sec}  {eta} left";
-                const OPEN: &str = "{spinner} {pos} items  {per_sec}";
+                const KNOWN: &str = "{wide_bar} {percent}%  {rate}  {eta} left";
+                const OPEN: &str = "{spinner} {pos} items  {rate}";
                 let style = if bar.length().is_some() { KNOWN } else { OPEN };
-                bar.set_style(ProgressStyle::with_template(style).expect("a valid template"));
+                let style = ProgressStyle::with_template(style).expect("a valid template");
+                bar.set_style(style.with_key(
+                    "rate",
+                    |state: &ProgressState, to: &mut dyn std::fmt::Write| {
+                        let _ = write!(to, "{:.0} items/s", state.per_sec());
+                    },
+                ));
                 bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(5));
             }
             self.progress_ns = now;
@@ -232,10 +238,10 @@ impl Report {
             text += &format!(" in {:.3} s ({:.0} items/s)", self.elapsed_s(), self.items_per_s());
         }
         if self.waits > 0 {
-            text += &format!("; blocked {}× for {:.1?}", self.waits, self.waited);
+            text += &format!("\nblocked {}× for {:.1?}", self.waits, self.waited);
         }
         if self.would_block > 0 {
-            text += &format!("; would have blocked {}×", self.would_block);
+            text += &format!("\nwould have blocked {}×", self.would_block);
         }
         if self.identity.role == Role::Consumer && self.items > 0 {
             let f = self.audit.findings();
@@ -245,7 +251,7 @@ impl Report {
                 f.duplicated, f.reordered, f.corrupted
             );
             let at = |q| Duration::from_nanos(self.latency.value_at_quantile(q));
-            text += &format!("; latency p50 {:.1?}, p99 {:.1?}, max {:.1?}", at(0.5), at(0.99), at(1.0));
+            text += &format!("\nlatency p50 {:.1?}, p99 {:.1?}, max {:.1?}", at(0.5), at(0.99), at(1.0));
         }
         for note in &self.notes {
             text += &format!("\n{note}");

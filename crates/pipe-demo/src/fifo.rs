@@ -210,7 +210,7 @@ impl FifoWriter {
     /// `BrokenPipe`.
     pub fn look(&mut self) -> io::Result<()> {
         if self.reader.is_some() && self.living_reader()? != self.reader {
-            return Err(io::Error::new(ErrorKind::BrokenPipe, "pipe: the reader is gone"));
+            return Err(io::Error::new(ErrorKind::BrokenPipe, "the reader is gone"));
         }
         Ok(())
     }

@@ -24,6 +24,7 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 /// Bytes in front of a frame's body.
@@ -38,27 +39,20 @@ const HELLO: u32 = 3;
 const VERSION: &[u8; 8] = b"ipcpipe1";
 
 /// `O_NONBLOCK` belongs to the open file, not to a call: it is switched when the kind of call changes.
-#[derive(Debug)]
-struct Mode {
-    nonblocking: bool,
-}
-
-impl Mode {
-    fn set(&mut self, fd: &impl AsFd, nonblocking: bool) -> io::Result<()> {
-        if self.nonblocking != nonblocking {
-            let flag = if nonblocking { OFlag::O_NONBLOCK } else { OFlag::empty() };
-            fcntl(fd, FcntlArg::F_SETFL(flag))?;
-            self.nonblocking = nonblocking;
-        }
-        Ok(())
+fn switch(fd: &OwnedFd, nonblocking: &mut bool, wanted: bool) -> io::Result<()> {
+    if *nonblocking != wanted {
+        let flag = if wanted { OFlag::O_NONBLOCK } else { OFlag::empty() };
+        fcntl(fd, FcntlArg::F_SETFL(flag))?;
+        *nonblocking = wanted;
     }
+    Ok(())
 }
 
 /// The end that is read.
 #[derive(Debug)]
 pub struct FrameReader {
     fd: OwnedFd,
-    mode: Mode,
+    nonblocking: bool,
     /// Bytes that were read: `[start, end)` are not yet parsed.
     buffer: Vec<u8>,
     start: usize,
@@ -74,7 +68,7 @@ impl FrameReader {
     pub fn new(fd: OwnedFd) -> FrameReader {
         FrameReader {
             fd,
-            mode: Mode { nonblocking: false },
+            nonblocking: false,
             buffer: vec![0; 64 << 10],
             start: 0,
             end: 0,
@@ -91,7 +85,7 @@ impl FrameReader {
     /// `Interrupted` by a signal, with nothing lost; `UnexpectedEof` for a frame that was cut;
     /// `ConnectionAborted` if a writer closed its end without a goodbye; `InvalidData` for what is no frame.
     pub fn read(&mut self) -> io::Result<bool> {
-        self.mode.set(&self.fd, false)?;
+        switch(&self.fd, &mut self.nonblocking, false)?;
         self.next()
     }
 
@@ -104,7 +98,7 @@ impl FrameReader {
         if self.parse()? {
             return Ok(true);
         }
-        self.mode.set(&self.fd, true)?;
+        switch(&self.fd, &mut self.nonblocking, true)?;
         self.next()
     }
 
@@ -204,7 +198,7 @@ fn no_frame(found: &str) -> io::Error {
 #[derive(Debug)]
 pub struct FrameWriter {
     fd: OwnedFd,
-    mode: Mode,
+    nonblocking: bool,
     /// How much of the current frame the pipe has.
     written: usize,
     said_hello: bool,
@@ -213,7 +207,7 @@ pub struct FrameWriter {
 impl FrameWriter {
     /// Writes frames to a pipe's write end, which must be blocking (as it is after `pipe` or `open`).
     pub fn new(fd: OwnedFd) -> FrameWriter {
-        FrameWriter { fd, mode: Mode { nonblocking: false }, written: 0, said_hello: false }
+        FrameWriter { fd, nonblocking: false, written: 0, said_hello: false }
     }
 
     /// Writes `message`, waiting while the pipe is full.
@@ -222,7 +216,7 @@ impl FrameWriter {
     /// `Interrupted` by a signal: call again with the same message, and it goes on where it was.
     /// `BrokenPipe` if nobody can read it any more; `InvalidInput` if it is empty or over [`MAX_BODY`].
     pub fn write(&mut self, message: &[u8]) -> io::Result<()> {
-        self.mode.set(&self.fd, false)?;
+        switch(&self.fd, &mut self.nonblocking, false)?;
         self.hello_then(DATA, message)
     }
 
@@ -231,7 +225,7 @@ impl FrameWriter {
     /// # Errors
     /// As [`FrameWriter::write`], and `WouldBlock` if the pipe is full: call again with the same message.
     pub fn try_write(&mut self, message: &[u8]) -> io::Result<()> {
-        self.mode.set(&self.fd, true)?;
+        switch(&self.fd, &mut self.nonblocking, true)?;
         self.hello_then(DATA, message)
     }
 
@@ -240,7 +234,7 @@ impl FrameWriter {
     /// # Errors
     /// `WouldBlock` if the pipe is full, or holds a part of a frame.
     pub fn try_goodbye(&mut self) -> io::Result<()> {
-        self.mode.set(&self.fd, true)?;
+        switch(&self.fd, &mut self.nonblocking, true)?;
         self.goodbye_now()
     }
 
@@ -249,7 +243,7 @@ impl FrameWriter {
     /// # Errors
     /// As [`FrameWriter::write`].
     pub fn goodbye(&mut self) -> io::Result<()> {
-        self.mode.set(&self.fd, false)?;
+        switch(&self.fd, &mut self.nonblocking, false)?;
         self.goodbye_now()
     }
 
@@ -284,7 +278,10 @@ impl FrameWriter {
                 (&[][..], &body[self.written - HEADER..])
             };
             // One call for both parts: two could let another writer's frame in between.
-            self.written += nix::sys::uio::writev(&self.fd, &[IoSlice::new(head), IoSlice::new(rest)])?;
+            self.written += match nix::sys::uio::writev(&self.fd, &[IoSlice::new(head), IoSlice::new(rest)]) {
+                Err(Errno::EPIPE) => return Err(io::Error::new(ErrorKind::BrokenPipe, "the reader is gone")),
+                written => written?,
+            };
         }
         self.written = 0;
         Ok(())
