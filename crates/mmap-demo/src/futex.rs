@@ -10,6 +10,8 @@
 //!
 //! System call: futex(2); see also futex(7), and Ulrich Drepper, "Futexes Are Tricky".
 
+#![allow(unsafe_code)]
+
 use std::io;
 use std::ptr;
 use std::sync::atomic::AtomicU32;
@@ -36,6 +38,33 @@ pub fn wait(word: &AtomicU32, expected: u32) -> io::Result<()> {
 
 /// Wakes up to `sleepers` of those who wait for `word`.
 pub fn wake(word: &AtomicU32, sleepers: i32) {
-    // SAFETY: the address names the futex and is not even read.
+    // SAFETY: the address only names the futex; nothing is read or written there.
     unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, sleepers) };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering::SeqCst;
+
+    use super::*;
+
+    #[test]
+    fn a_changed_word_is_not_waited_for() {
+        wait(&AtomicU32::new(1), 0).expect("returns at once");
+    }
+
+    #[test]
+    fn a_sleeper_is_woken() {
+        let word = AtomicU32::new(0);
+        std::thread::scope(|threads| {
+            let sleeper = threads.spawn(|| {
+                while word.load(SeqCst) == 0 {
+                    wait(&word, 0).expect("woken");
+                }
+            });
+            word.store(1, SeqCst);
+            wake(&word, 1);
+            sleeper.join().expect("woken");
+        });
+    }
 }

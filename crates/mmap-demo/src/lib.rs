@@ -21,15 +21,12 @@
 #![deny(unsafe_code)]
 
 pub mod consumer;
-#[allow(unsafe_code)] // futex(2) has no safe wrapper
 pub mod futex;
-#[allow(unsafe_code)] // raw copies between our memory and the mapping
 pub mod map;
 pub mod positions;
 pub mod producer;
 pub mod reader;
 pub mod ring;
-#[allow(unsafe_code)] // a signal handler
 pub mod sigbus;
 pub mod site;
 pub mod writer;

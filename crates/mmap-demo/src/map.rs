@@ -19,6 +19,8 @@
 //! System calls: open, fstat, posix_fallocate, linkat, mmap, fcntl (`F_OFD_SETLK`), write. See mmap(2),
 //! open(2), fcntl_locking(2); Kerrisk, *The Linux Programming Interface*, ch. 49.
 
+#![allow(unsafe_code)]
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};

@@ -17,11 +17,13 @@
 //!
 //! System calls: sigaction, mmap (`MAP_FIXED`). See mmap(2), sigaction(2) (`si_addr`), signal-safety(7).
 
+#![allow(unsafe_code)]
+
 use std::io;
 use std::num::NonZeroUsize;
 use std::sync::OnceLock;
-use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release, SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, compiler_fence};
 
 use nix::errno::Errno;
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
@@ -72,7 +74,9 @@ impl Guarded {
     /// Whether the file was cut: what has been read from the mapping since may be zeroes, and what is written
     /// to it goes nowhere.
     pub fn is_lost(&self) -> bool {
-        // The handler runs on the thread that touched, between its touch and this load.
+        // The handler runs on the thread that touched, in the middle of its touch: the compiler must not move
+        // the touch behind this load. For the processor nothing is to be ordered.
+        compiler_fence(SeqCst);
         self.0.lost.load(Acquire)
     }
 }

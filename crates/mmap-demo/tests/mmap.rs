@@ -429,3 +429,10 @@ fn random_bytes_over_the_header_do_no_worse_than_an_error() {
         }
     }
 }
+
+#[test]
+fn the_futex_stands_in_two_crates_and_is_the_same() {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates/");
+    let of = |name: &str| fs::read_to_string(crates.join(name).join("src/futex.rs")).expect("read it");
+    assert!(of("mmap-demo") == of("shm-demo"), "two lessons need it, and neither layer explains the other");
+}
