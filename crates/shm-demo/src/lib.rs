@@ -26,11 +26,14 @@
 
 pub mod buffer;
 pub mod futex;
+pub mod header;
 pub mod memory;
 pub mod mutex;
 pub mod object;
+pub mod posix_semaphore;
 pub mod ring;
 pub mod robust;
 pub mod seat;
 pub mod semaphore;
+pub mod slots;
 pub mod unsynchronized;

@@ -33,8 +33,8 @@ impl Memory {
         Ok(Memory { map: MmapRaw::map_raw(&file)?, _file: file })
     }
 
-    /// The mapping's length in bytes.
-    pub fn len(&self) -> usize {
+    /// How many bytes are mapped.
+    pub fn size(&self) -> usize {
         self.map.len()
     }
 
@@ -44,7 +44,7 @@ impl Memory {
     /// If they are not all inside the mapping, aligned to `align`: a mistake in this crate, for what others
     /// wrote is checked before it becomes an offset.
     fn at(&self, at: usize, bytes: usize, align: usize) -> *mut u8 {
-        assert!(at.is_multiple_of(align) && at <= self.len() && bytes <= self.len() - at);
+        assert!(at.is_multiple_of(align) && at <= self.size() && bytes <= self.size() - at);
         self.map.as_mut_ptr().wrapping_add(at)
     }
 

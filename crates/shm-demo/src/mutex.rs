@@ -24,13 +24,13 @@
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::mem::offset_of;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
 use crate::futex;
 use crate::memory::Memory;
 use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
 use crate::robust::{self, Locked};
+use crate::slots::{self, FREE, FULL, Queue, Slots};
 
 /// The control words, for their offsets. All are touched only inside the lock.
 #[repr(C)]
@@ -38,11 +38,7 @@ struct Control {
     mutex: [u64; robust::SIZE / 8],
     items: Event,
     space: Event,
-    full: Queue,
-    free: Queue,
-    /// Items ever pushed.
-    pushed: u64,
-    _to_the_next_cache_line: u64,
+    // The rest is in `slots`.
 }
 
 /// Something to wait for.
@@ -54,57 +50,20 @@ struct Event {
     sleepers: u32,
 }
 
-/// A queue of slot numbers: `[first, end)` of a table with one entry for each slot, going round.
-#[repr(C)]
-struct Queue {
-    first: u64,
-    end: u64,
-}
-
-/// What a slot holds before the item.
-#[repr(C)]
-struct SlotHeader {
-    state: u32,
-    /// Whose it is while it is FILLING or TAKEN.
-    owner: u32,
-    len: u32,
-    _to_8: u32,
-    /// The item's number in the order of pushing.
-    number: u64,
-}
-
-const FREE: u32 = 0;
-const FILLING: u32 = 1;
-const FULL: u32 = 2;
-const TAKEN: u32 = 3;
-
 const MUTEX: usize = CONTROL + offset_of!(Control, mutex);
 const ITEMS: usize = CONTROL + offset_of!(Control, items);
 const SPACE: usize = CONTROL + offset_of!(Control, space);
 const SLEEPERS: usize = offset_of!(Event, sleepers);
-const FULL_QUEUE: usize = CONTROL + offset_of!(Control, full);
-const FREE_QUEUE: usize = CONTROL + offset_of!(Control, free);
-const END: usize = offset_of!(Queue, end);
-const PUSHED: usize = CONTROL + offset_of!(Control, pushed);
-/// The tables of the two queues: `[slots]` entries of `full`, then of `free`.
-const TABLES: usize = CONTROL + size_of::<Control>();
 
-const _: () = assert!(ITEMS == 192 && SPACE == 200 && FULL_QUEUE == 208 && PUSHED == 240 && TABLES == 256);
-const _: () = assert!(size_of::<SlotHeader>() == 24 && offset_of!(SlotHeader, number) == 16);
+const _: () = assert!(ITEMS == 192 && SPACE == 200 && CONTROL + size_of::<Control>() == slots::QUEUES);
 
 /// What this mechanism wants of its object.
 pub static FORMAT: Format =
-    Format { kind: SyncKind::Mutex, one_each: false, size: |shape| slot(shape, shape.slots), init };
-
-/// Where a slot begins.
-fn slot(shape: &Shape, index: u32) -> usize {
-    let slots = (TABLES + 8 * shape.slots as usize).next_multiple_of(64);
-    slots + index as usize * shape.stride(size_of::<SlotHeader>())
-}
+    Format { kind: SyncKind::Mutex, one_each: false, size: |shape| slots::offset(shape, shape.slots), init };
 
 fn init(memory: &Memory, shape: &Shape) -> io::Result<()> {
     robust::init(memory, MUTEX)?;
-    rebuild_queues(memory, shape);
+    Slots { memory, shape }.rebuild_queues();
     Ok(())
 }
 
@@ -117,14 +76,16 @@ pub struct MutexBuffer {
     item: Vec<u8>,
     hand: Option<u32>,
     repaired: Cell<bool>,
+    /// A death could not be looked after, because somebody was stopped inside the lock.
+    look_again: bool,
     note: Option<String>,
 }
 
 impl MutexBuffer {
     /// A buffer in an object of the format [`FORMAT`].
     pub fn new(object: Object) -> io::Result<MutexBuffer> {
-        let repaired = Cell::new(false);
-        let mut buffer = MutexBuffer { object, item: Vec::new(), hand: None, repaired, note: None };
+        let (item, repaired) = (Vec::new(), Cell::new(false));
+        let mut buffer = MutexBuffer { object, item, hand: None, repaired, look_again: false, note: None };
         buffer.look()?;
         Ok(buffer)
     }
@@ -136,6 +97,7 @@ impl MutexBuffer {
     /// the item is larger than a slot.
     pub fn try_push(&mut self, item: &[u8]) -> io::Result<()> {
         self.object.check_item(item)?;
+        self.look_if_needed()?;
         Inside::enter(&self.object, &self.repaired)?.put(item)
     }
 
@@ -162,6 +124,7 @@ impl MutexBuffer {
     /// `WouldBlock` if the buffer is empty; `Interrupted` if the lock's owner is stopped; `ConnectionAborted`
     /// if a producer died and nobody goes on; `InvalidData` if another process wrote nonsense.
     pub fn try_pop(&mut self) -> io::Result<bool> {
+        self.look_if_needed()?;
         let inside = Inside::enter(&self.object, &self.repaired)?;
         inside.take(&mut self.hand, &mut self.item)
     }
@@ -201,15 +164,21 @@ impl MutexBuffer {
     /// [`Channel::watch`](common::place::Channel::watch) has news.
     ///
     /// # Errors
-    /// `Interrupted` if the lock's owner is stopped: to be called again.
+    /// What the file system refuses.
     pub fn look(&mut self) -> io::Result<()> {
         let (repaired, note) = (&self.repaired, &mut self.note);
-        self.object.look(|object, pid| {
+        let looked = self.object.look(|object, pid| {
             if Inside::enter(object, repaired)?.take_from_the_dead(pid) {
                 *note = Some(format!("process {pid} died with an item in hand: it comes again"));
             }
             Ok(())
-        })
+        });
+        self.look_again = matches!(&looked, Err(e) if e.kind() == ErrorKind::Interrupted);
+        if self.look_again { Ok(()) } else { looked }
+    }
+
+    fn look_if_needed(&mut self) -> io::Result<()> {
+        if self.look_again { self.look() } else { Ok(()) }
     }
 
     /// What happened that a user should know, once.
@@ -226,9 +195,8 @@ impl MutexBuffer {
     /// `WouldBlock`, with nothing done, if items are left and nobody is there to take them.
     pub fn finish(&mut self) -> io::Result<()> {
         self.done()?;
-        let word = |at| self.object.memory.long(at).load(Relaxed);
-        let left = word(FULL_QUEUE + END).wrapping_sub(word(FULL_QUEUE));
-        self.leave(true, left as usize)
+        let left = Slots { memory: &self.object.memory, shape: &self.object.shape }.items();
+        self.leave(true, left)
     }
 
     /// Leaves at once. What is in hand goes back; `left` items are left behind if somebody is there.
@@ -249,44 +217,29 @@ impl Drop for MutexBuffer {
 /// What is done inside the lock. Dropping it unlocks.
 struct Inside<'a> {
     object: &'a Object,
-    memory: &'a Memory,
+    slots: Slots<'a>,
     _locked: Locked<'a>,
 }
 
 impl<'a> Inside<'a> {
     fn enter(object: &'a Object, repaired: &Cell<bool>) -> io::Result<Inside<'a>> {
         let memory = &object.memory;
+        let slots = Slots { memory, shape: &object.shape };
         let _locked = robust::lock(memory, MUTEX, || {
-            // What the dead one was filling is free; the rest is as the states say.
-            for index in 0..object.shape.slots {
-                let state = memory.word(slot(&object.shape, index));
-                if state.load(Relaxed) == FILLING {
-                    state.store(FREE, Relaxed);
-                }
-            }
-            rebuild_queues(memory, &object.shape);
+            slots.free_half_filled();
+            slots.rebuild_queues();
             // It may have died just before it woke somebody.
             wake_all(memory, ITEMS);
             wake_all(memory, SPACE);
             repaired.set(true);
         })?;
-        Ok(Inside { object, memory, _locked })
+        Ok(Inside { object, slots, _locked })
     }
 
     fn put(&self, item: &[u8]) -> io::Result<()> {
-        let Some(index) = self.pop_front(FREE_QUEUE)? else { return Err(ErrorKind::WouldBlock.into()) };
-        let at = slot(&self.object.shape, index);
-        self.memory.word(at + offset_of!(SlotHeader, owner)).store(std::process::id(), Relaxed);
-        self.memory.word(at + offset_of!(SlotHeader, state)).store(FILLING, Relaxed);
-        let number = self.memory.long(PUSHED).load(Relaxed);
-        self.memory.long(PUSHED).store(number.wrapping_add(1), Relaxed);
-        self.memory.long(at + offset_of!(SlotHeader, number)).store(number, Relaxed);
-        self.memory.word(at + offset_of!(SlotHeader, len)).store(item.len() as u32, Relaxed);
-        self.memory.write(at + size_of::<SlotHeader>(), item);
-        // Release, though we are inside the lock: we may be killed here, and the state must not be ahead of
-        // the bytes, for the repair believes it.
-        self.memory.word(at + offset_of!(SlotHeader, state)).store(FULL, Release);
-        push_back(self.memory, &self.object.shape, FULL_QUEUE, index);
+        let Some(index) = self.pop_front(Queue::Free)? else { return Err(ErrorKind::WouldBlock.into()) };
+        self.slots.fill(index, item);
+        self.slots.push_back(Queue::Full, index);
         self.wake(ITEMS);
         Ok(())
     }
@@ -295,75 +248,64 @@ impl<'a> Inside<'a> {
         self.free(hand);
         // Before the look into the queue: who sees the goodbye and then no item has seen the last one.
         let closed = self.object.is_closed();
-        let Some(index) = self.pop_front(FULL_QUEUE)? else { return self.object.end(closed).map(|()| false) };
-        let at = slot(&self.object.shape, index);
-        self.memory.word(at + offset_of!(SlotHeader, owner)).store(std::process::id(), Relaxed);
-        self.memory.word(at + offset_of!(SlotHeader, state)).store(TAKEN, Release);
+        let Some(index) = self.pop_front(Queue::Full)? else {
+            return self.object.end(closed).map(|()| false);
+        };
         *hand = Some(index);
-        let len = self.memory.word(at + offset_of!(SlotHeader, len)).load(Relaxed);
-        item.resize(self.object.check_length(len)?, 0);
-        self.memory.read(at + size_of::<SlotHeader>(), item);
+        // Copied inside the lock, checked before: the length may be anything.
+        let len = self.object.check_length(self.slots.take(index))?;
+        item.resize(len, 0);
+        self.slots.read(index, item);
         Ok(true)
     }
 
     fn free(&self, hand: &mut Option<u32>) {
         let Some(index) = hand.take() else { return };
-        self.memory.word(slot(&self.object.shape, index)).store(FREE, Relaxed);
-        push_back(self.memory, &self.object.shape, FREE_QUEUE, index);
+        self.slots.set_state(index, FREE);
+        self.slots.push_back(Queue::Free, index);
         self.wake(SPACE);
     }
 
     fn give_back(&self, hand: &mut Option<u32>) {
         let Some(index) = hand.take() else { return };
-        self.memory.word(slot(&self.object.shape, index)).store(FULL, Relaxed);
-        rebuild_queues(self.memory, &self.object.shape);
+        self.slots.set_state(index, FULL);
+        self.slots.rebuild_queues();
         self.wake(ITEMS);
     }
 
     /// Whether that process had an item in hand.
     fn take_from_the_dead(&self, pid: u32) -> bool {
-        let mut found = false;
-        for at in (0..self.object.shape.slots).map(|index| slot(&self.object.shape, index)) {
-            let owner = self.memory.word(at + offset_of!(SlotHeader, owner)).load(Relaxed);
-            if self.memory.word(at).load(Relaxed) == TAKEN && owner == pid {
-                self.memory.word(at).store(FULL, Relaxed);
-                found = true;
-            }
-        }
-        rebuild_queues(self.memory, &self.object.shape);
+        let found = self.slots.take_from_the_dead(pid);
+        self.slots.rebuild_queues();
         self.wake(ITEMS);
         found
     }
 
-    fn pop_front(&self, queue: usize) -> io::Result<Option<u32>> {
-        let first = self.memory.long(queue).load(Relaxed);
-        if first == self.memory.long(queue + END).load(Relaxed) {
-            return Ok(None);
+    fn pop_front(&self, queue: Queue) -> io::Result<Option<u32>> {
+        match self.slots.pop_front(queue) {
+            Some(index) if index >= self.object.shape.slots => {
+                Err(self.object.damaged("slot number", index.into(), "one of its slots"))
+            }
+            index => Ok(index),
         }
-        let index = entry(self.memory, &self.object.shape, queue, first).load(Relaxed);
-        if index >= self.object.shape.slots {
-            return Err(self.object.damaged("slot number", index.into(), "one of its slots"));
-        }
-        self.memory.long(queue).store(first.wrapping_add(1), Relaxed);
-        Ok(Some(index))
     }
 
     /// Wakes one who sleeps until `event`. The waker does the counting, because a sleeper may be killed: so
     /// `sleepers` can be too high, which costs a system call in vain, but never too low.
     fn wake(&self, event: usize) {
-        let sleepers = self.memory.word(event + SLEEPERS).load(Relaxed);
+        let sleepers = self.object.memory.word(event + SLEEPERS).load(Relaxed);
         if sleepers > 0 {
-            self.memory.word(event + SLEEPERS).store(sleepers - 1, Relaxed);
-            self.memory.word(event).fetch_add(1, Relaxed);
-            futex::wake(self.memory.word(event), 1);
+            self.object.memory.word(event + SLEEPERS).store(sleepers - 1, Relaxed);
+            self.object.memory.word(event).fetch_add(1, Relaxed);
+            futex::wake(self.object.memory.word(event), 1);
         }
     }
 
     /// `seen` is the event's sequence from before we looked. Whoever came later with something for us, or with
     /// the goodbye, has changed it: then this returns at once.
     fn leave_and_sleep(self, event: usize, seen: u32) -> io::Result<()> {
-        self.memory.word(event + SLEEPERS).fetch_add(1, Relaxed);
-        let memory = self.memory;
+        let memory = &self.object.memory;
+        memory.word(event + SLEEPERS).fetch_add(1, Relaxed);
         drop(self);
         futex::wait(memory.word(event), seen)
     }
@@ -373,31 +315,6 @@ fn wake_all(memory: &Memory, event: usize) {
     // Release: pairs with the Acquire of `seen`. Who has seen the new sequence sees the goodbye too.
     memory.word(event).fetch_add(1, Release);
     futex::wake(memory.word(event), i32::MAX);
-}
-
-/// The queue's entry for a position.
-fn entry<'a>(memory: &'a Memory, shape: &Shape, queue: usize, position: u64) -> &'a AtomicU32 {
-    let table = if queue == FULL_QUEUE { 0 } else { shape.slots as usize };
-    memory.word(TABLES + 4 * (table + (position % u64::from(shape.slots)) as usize))
-}
-
-fn push_back(memory: &Memory, shape: &Shape, queue: usize, index: u32) {
-    let end = memory.long(queue + END).load(Relaxed);
-    entry(memory, shape, queue, end).store(index, Relaxed);
-    memory.long(queue + END).store(end.wrapping_add(1), Relaxed);
-}
-
-/// Makes both queues from the states of the slots.
-fn rebuild_queues(memory: &Memory, shape: &Shape) {
-    let of_state =
-        |state| (0..shape.slots).filter(move |i| memory.word(slot(shape, *i)).load(Relaxed) == state);
-    let mut full: Vec<u32> = of_state(FULL).collect();
-    full.sort_by_key(|i| memory.long(slot(shape, *i) + offset_of!(SlotHeader, number)).load(Relaxed));
-    for (queue, slots) in [(FULL_QUEUE, full), (FREE_QUEUE, of_state(FREE).collect())] {
-        memory.long(queue).store(0, Relaxed);
-        memory.long(queue + END).store(0, Relaxed);
-        slots.into_iter().for_each(|index| push_back(memory, shape, queue, index));
-    }
 }
 
 #[cfg(test)]
@@ -434,8 +351,8 @@ mod tests {
         let (mut producer, mut consumer) = pair("filling", 2);
         producer.try_push(b"before").expect("a free slot");
         die_inside(&producer, |inside| {
-            let index = inside.pop_front(FREE_QUEUE).expect("sound").expect("a free slot");
-            inside.memory.word(slot(&inside.object.shape, index)).store(FILLING, Relaxed);
+            let index = inside.pop_front(Queue::Free).expect("sound").expect("a free slot");
+            inside.slots.set_state(index, slots::FILLING);
         });
         producer.try_push(b"after").expect("the other slot, repaired");
         assert!(producer.note().expect("a note").contains("owner died, repaired"));
@@ -454,7 +371,7 @@ mod tests {
         producer.try_push(b"second").expect("a free slot");
         // As if the entry in the queue were missing.
         die_inside(&producer, |inside| {
-            let end = inside.memory.long(FULL_QUEUE + END);
+            let end = inside.object.memory.long(slots::QUEUES + 8);
             end.store(end.load(Relaxed) - 1, Relaxed);
         });
         for item in [&b"first"[..], b"second"] {

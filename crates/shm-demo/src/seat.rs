@@ -23,7 +23,7 @@ use nix::sys::mman::{shm_open, shm_unlink};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use crate::object::{self, Format};
+use crate::header::{self, Format};
 
 /// This process's place at a channel; there may be no object yet. Dropping it gives the place up.
 #[derive(Debug)]
@@ -80,7 +80,7 @@ impl Seat {
             file.write_all(self.format.kind.name().as_bytes())?;
         }
         // Deaths that were counted, and those that nobody has looked at yet.
-        let counted = self.find()?.map_or(Ok(0), |file| object::deaths(&file))?;
+        let counted = self.find()?.map_or(Ok(0), |file| header::deaths(&file))?;
         let uncounted = guard.attached()?.iter().filter(|a| !a.alive && a.role == Role::Producer).count();
         self.deaths_before = counted.saturating_add(uncounted as u32);
         self.attachment = Some(guard.attach(self.role)?);

@@ -20,12 +20,8 @@
 //! down beside the semaphores change nothing about that, they only let [`SemaphoreBuffer::look`] say what
 //! happened instead of hanging. [`crate::mutex`] is the step further.
 //!
-//! Calls: sem_init(3), sem_wait(3), sem_trywait(3), sem_post(3), sem_getvalue(3); see also sem_overview(7);
-//! Silberschatz, Galvin, Gagne, *Operating System Concepts*, "The Bounded-Buffer Problem".
+//! Calls: those of [`crate::posix_semaphore`]. See also Silberschatz, Galvin, Gagne, *Operating System Concepts*, "The Bounded-Buffer Problem".
 
-#![allow(unsafe_code)]
-
-use std::ffi::c_int;
 use std::io::{self, ErrorKind};
 use std::mem::offset_of;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
@@ -35,6 +31,7 @@ use libc::sem_t;
 
 use crate::memory::Memory;
 use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
+use crate::posix_semaphore::Semaphore;
 
 /// The control words, for their offsets.
 #[repr(C)]
@@ -67,6 +64,8 @@ const HANDS: usize = CONTROL + size_of::<Control>();
 const LOST: u32 = u32::MAX;
 /// In a slot, before the item: its length.
 const SLOT_HEADER: usize = 8;
+/// How often to look at a taken lock before sleeping: a few microseconds.
+const LOOKS: u32 = 100;
 
 const _: () = assert!(EMPTY == 128 && FULL == 192 && MUTEX == 256 && HOLDER == 320 && HANDS == 384);
 
@@ -82,9 +81,7 @@ fn slot(shape: &Shape, index: u64) -> usize {
 
 fn init(memory: &Memory, shape: &Shape) -> io::Result<()> {
     for (at, value) in [(EMPTY, shape.slots), (FULL, 0), (MUTEX, 1)] {
-        // SAFETY: the memory is mapped and fits a sem_t; nobody else has seen this object yet. The 1 says that
-        // other processes will use it: without it a post would wake nobody there.
-        check(unsafe { libc::sem_init(memory.object(at), 1, value) })?;
+        Semaphore { memory, at }.init(value)?;
     }
     Ok(())
 }
@@ -110,16 +107,17 @@ impl SemaphoreBuffer {
         Ok(buffer)
     }
 
-    /// Pushes an item if there is a free slot. (It may wait for the moment that another is in the lock.)
+    /// Pushes an item if there is a free slot.
     ///
     /// # Errors
-    /// `WouldBlock` if the buffer is full; `Interrupted`; `InvalidInput` if the item is larger than a slot.
+    /// `WouldBlock` if the buffer is full, or somebody stays in the lock; `InvalidInput` if the item is larger
+    /// than a slot.
     pub fn try_push(&mut self, item: &[u8]) -> io::Result<()> {
         self.object.check_item(item)?;
-        if !self.try_wait(EMPTY)? {
+        if !self.semaphore(EMPTY).try_wait()? {
             return Err(ErrorKind::WouldBlock.into());
         }
-        self.put(item)
+        self.put(item, false)
     }
 
     /// Pushes an item, and sleeps until there is a free slot.
@@ -128,14 +126,14 @@ impl SemaphoreBuffer {
     /// `Interrupted` by a signal; `InvalidInput` if the item is larger than a slot.
     pub fn push(&mut self, item: &[u8]) -> io::Result<()> {
         self.object.check_item(item)?;
-        self.wait_for(EMPTY)?;
-        self.put(item)
+        self.semaphore(EMPTY).wait()?;
+        self.put(item, true)
     }
 
     /// We have a token of `empty`: there is a slot for us.
-    fn put(&mut self, item: &[u8]) -> io::Result<()> {
+    fn put(&mut self, item: &[u8], block: bool) -> io::Result<()> {
         // If we cannot get in, another may have the slot.
-        self.lock().inspect_err(|_| self.post(EMPTY))?;
+        self.lock(block).inspect_err(|_| self.semaphore(EMPTY).post())?;
         let memory = &self.object.memory;
         let tail = memory.long(TAIL).load(Relaxed);
         let at = self.slot(tail);
@@ -143,7 +141,7 @@ impl SemaphoreBuffer {
         memory.write(at + SLOT_HEADER, item);
         memory.long(TAIL).store(tail.wrapping_add(1), Relaxed);
         self.unlock();
-        self.post(FULL);
+        self.semaphore(FULL).post();
         Ok(())
     }
 
@@ -151,17 +149,17 @@ impl SemaphoreBuffer {
     /// [`SemaphoreBuffer::done`] or the next pop. False at the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` if the buffer is empty; `Interrupted`; `ConnectionAborted` if a producer died and nobody
-    /// goes on; `InvalidData` if another process wrote nonsense.
+    /// `WouldBlock` if the buffer is empty, or somebody stays in the lock; `ConnectionAborted` if a producer
+    /// died and nobody goes on; `InvalidData` if another process wrote nonsense.
     pub fn try_pop(&mut self) -> io::Result<bool> {
         self.done()?;
         loop {
             // Before the look into the buffer: who sees the goodbye and then no item has seen the last one.
             let closed = self.object.is_closed();
-            if !self.try_wait(FULL)? {
+            if !self.semaphore(FULL).try_wait()? {
                 return self.object.end(closed).map(|()| false);
             }
-            if let Some(popped) = self.take()? {
+            if let Some(popped) = self.take(false)? {
                 return Ok(popped);
             }
         }
@@ -170,29 +168,29 @@ impl SemaphoreBuffer {
     /// Pops an item, and sleeps until there is one.
     ///
     /// # Errors
-    /// As [`SemaphoreBuffer::try_pop`], without `WouldBlock`.
+    /// `Interrupted` by a signal; and as [`SemaphoreBuffer::try_pop`], without `WouldBlock`.
     pub fn pop(&mut self) -> io::Result<bool> {
         loop {
             match self.try_pop() {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.wait_for(FULL)?,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.semaphore(FULL).wait()?,
                 done => return done,
             }
-            if let Some(popped) = self.take()? {
+            if let Some(popped) = self.take(true)? {
                 return Ok(popped);
             }
         }
     }
 
     /// We have a token of `full`: an item is ours, or else the token is the goodbye.
-    fn take(&mut self) -> io::Result<Option<bool>> {
-        self.lock().inspect_err(|_| self.post(FULL))?;
+    fn take(&mut self, block: bool) -> io::Result<Option<bool>> {
+        self.lock(block).inspect_err(|_| self.semaphore(FULL).post())?;
         let taken = self.take_inside();
         self.unlock();
         if let Ok(None) = taken
             && self.object.is_closed()
         {
             // Passed on: every consumer that sleeps is to see it.
-            self.post(FULL);
+            self.semaphore(FULL).post();
             return self.object.end(true).map(|()| Some(false));
         }
         taken.map(|item| item.map(|()| true))
@@ -231,7 +229,7 @@ impl SemaphoreBuffer {
     pub fn done(&mut self) -> io::Result<()> {
         if let Some(hand) = self.hand.take() {
             self.object.memory.word(HANDS + 4 * hand as usize).store(0, Release);
-            self.post(EMPTY);
+            self.semaphore(EMPTY).post();
         }
         Ok(())
     }
@@ -270,10 +268,10 @@ impl SemaphoreBuffer {
             let holder = self.object.memory.word(HOLDER).load(Relaxed);
             if deaths == 0 {
                 return Ok(());
-            } else if self.value(MUTEX)? == 0 && !self.object.is_living(holder) {
+            } else if self.semaphore(MUTEX).value()? == 0 && !self.object.is_living(holder) {
                 finding = "lock held by a dead process: a semaphore has no owner, so nobody can go on".into();
             } else if deaths >= slots
-                && self.value(EMPTY)? + self.value(FULL)? == 0
+                && self.semaphore(EMPTY).value()? + self.semaphore(FULL).value()? == 0
                 && hands(&self.object).all(|h| [0, LOST].contains(&h.load(Relaxed)))
             {
                 finding = format!("all {slots} slots are lost with processes that died: nobody can go on");
@@ -305,47 +303,36 @@ impl SemaphoreBuffer {
     pub fn leave(&mut self, goodbye: bool, left: usize) -> io::Result<()> {
         self.done()?;
         // One token more than there are items wakes a consumer, who passes it on.
-        self.object.leave(goodbye, left, |memory| post(memory, FULL))
+        self.object.leave(goodbye, left, |memory| Semaphore { memory, at: FULL }.post())
     }
 
     fn slot(&self, position: u64) -> usize {
         slot(&self.object.shape, position % u64::from(self.object.shape.slots))
     }
 
-    fn lock(&self) -> io::Result<()> {
-        self.wait_for(MUTEX)?;
+    fn lock(&self, block: bool) -> io::Result<()> {
+        // Whoever is inside comes out again in less time than it takes to sleep and be woken.
+        let inside = (0..LOOKS).any(|_| {
+            std::hint::spin_loop();
+            matches!(self.semaphore(MUTEX).try_wait(), Ok(true))
+        });
+        if !inside {
+            if !block {
+                return Err(ErrorKind::WouldBlock.into());
+            }
+            self.semaphore(MUTEX).wait()?;
+        }
         self.object.memory.word(HOLDER).store(std::process::id(), Relaxed);
         Ok(())
     }
 
     fn unlock(&self) {
         self.object.memory.word(HOLDER).store(0, Relaxed);
-        self.post(MUTEX);
+        self.semaphore(MUTEX).post();
     }
 
-    fn wait_for(&self, semaphore: usize) -> io::Result<()> {
-        // SAFETY: `init` made it a semaphore before anybody could open the object, which `self` keeps mapped.
-        // glibc trusts the bytes: a process that scribbles over them can make us sleep or wake, or abort.
-        check(unsafe { libc::sem_wait(self.object.memory.object(semaphore)) })
-    }
-
-    fn try_wait(&self, semaphore: usize) -> io::Result<bool> {
-        // SAFETY: as for sem_wait.
-        match check(unsafe { libc::sem_trywait(self.object.memory.object(semaphore)) }) {
-            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(false),
-            done => done.map(|()| true),
-        }
-    }
-
-    fn post(&self, semaphore: usize) {
-        post(&self.object.memory, semaphore);
-    }
-
-    fn value(&self, semaphore: usize) -> io::Result<u32> {
-        let mut value = 0;
-        // SAFETY: as for sem_wait; `value` is ours.
-        check(unsafe { sem_getvalue(self.object.memory.object(semaphore), &mut value) })?;
-        Ok(value.max(0) as u32)
+    fn semaphore(&self, at: usize) -> Semaphore<'_> {
+        Semaphore { memory: &self.object.memory, at }
     }
 }
 
@@ -357,18 +344,4 @@ impl Drop for SemaphoreBuffer {
 
 fn hands(object: &Object) -> impl Iterator<Item = &std::sync::atomic::AtomicU32> {
     (0..object.shape.slots as usize).map(|h| object.memory.word(HANDS + 4 * h))
-}
-
-fn post(memory: &Memory, semaphore: usize) {
-    // SAFETY: as for sem_wait. It fails only if the count would overflow, which scribbling alone can do.
-    unsafe { libc::sem_post(memory.object(semaphore)) };
-}
-
-fn check(result: c_int) -> io::Result<()> {
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-unsafe extern "C" {
-    // Missing in the crate libc for this target.
-    fn sem_getvalue(semaphore: *mut sem_t, value: *mut c_int) -> c_int;
 }

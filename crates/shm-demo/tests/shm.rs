@@ -66,10 +66,12 @@ fn three_producers_and_three_consumers_share_a_buffer() {
     for pair in [SEMAPHORE, MUTEX] {
         let sandbox = Sandbox::new();
         let consumers = [(); 3].map(|()| sandbox.consumer(&pair, &QUIET));
-        consumers.iter().for_each(|c| drop(c.wait_for_stderr("waiting for a producer")));
+        for consumer in &consumers {
+            consumer.wait_for_stderr("waiting for a producer");
+        }
         let producers =
             [(); 3].map(|()| sandbox.producer(&pair, &["--count", "20000", "--interval", "0", "--quiet"]));
-        producers.map(|p| p.end().expect(0));
+        let _ = producers.map(|p| p.end().expect(0));
         let consumers = consumers.map(|c| c.end().expect(0));
         let sum = |key| consumers.iter().map(|c| c.number(key)).sum::<u64>();
         assert_eq!(sum("items"), 60_000, "{:?}", pair.both);
@@ -162,6 +164,17 @@ fn a_consumer_may_leave_and_another_goes_on() {
         producer.end().expect(0);
         assert_eq!((first.number("items"), second.number("items")), (400, 600), "{:?}", pair.both);
         assert_eq!((second.number("gaps"), second.number("lost")), (400, 0));
+    }
+}
+
+#[test]
+fn a_consumer_that_leaves_last_leaves_nothing() {
+    for pair in ALL {
+        let sandbox = Sandbox::new();
+        let consumer = sandbox.consumer(&pair, &["--count", "1", "--delay", "300ms"]);
+        sandbox.producer(&pair, &["--count", "5", "--interval", "0"]).end().expect(0);
+        consumer.end().expect(0);
+        assert!(sandbox.left().is_empty());
     }
 }
 

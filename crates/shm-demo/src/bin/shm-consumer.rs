@@ -44,8 +44,7 @@ fn consume(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
         })?;
         more_wanted = pop_all(session, &mut buffer)?;
     }
-    buffer.finish()?;
-    Ok(())
+    session.wait(&mut buffer, Buffer::why, look, |buffer, _| buffer.finish())
     // Any failure drops the buffer with the item still in hand, for the next consumer.
 }
 
@@ -61,8 +60,8 @@ fn pop_all(session: &mut Session, buffer: &mut Buffer) -> Result<bool> {
             return Ok(true);
         }
         let more_wanted = session.received(0, buffer.item())?;
-        // Only now may another have the slot.
-        buffer.done()?;
+        // Only now may another have the slot. It may have to wait, because somebody is stopped in the lock.
+        session.wait(buffer, Buffer::why, look, |buffer, _| buffer.done())?;
         if !more_wanted {
             return Ok(false);
         }
