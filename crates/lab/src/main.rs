@@ -1,1 +1,76 @@
-fn main() {}
+//! `ipc-lab`: plays the pairs by starting the real binaries, which it finds beside itself.
+
+#![deny(unsafe_code)]
+
+mod cast;
+mod copy_test;
+mod demo;
+mod pairs;
+mod play;
+mod send;
+mod stage;
+#[allow(unsafe_code)] // signal handlers
+mod stop;
+mod table;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::builder::PossibleValuesParser;
+use clap::{Parser, Subcommand};
+
+/// Plays the pairs of producers and consumers by starting the real binaries
+#[derive(Parser, Debug)]
+#[command(name = "ipc-lab", version)]
+struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Plays the pairs, then sends a file through each and compares what comes out
+    Demo {
+        /// The file to send [default: the compiler's largest library of its own, librustc_driver]
+        #[arg(long, value_name = "FILE")]
+        file: Option<PathBuf>,
+        /// Which pairs [default: all]
+        #[arg(value_name = "METHOD", value_parser = PossibleValuesParser::new(pairs::NAMES))]
+        methods: Vec<String>,
+    },
+    /// Plays the pairs, a handful of items each
+    Play {
+        /// Which pairs [default: all]
+        #[arg(value_name = "METHOD", value_parser = PossibleValuesParser::new(pairs::NAMES))]
+        methods: Vec<String>,
+    },
+    /// Copies each mechanism's files out of this workspace, as the READMEs say, and builds and runs the copy
+    CopyTest {
+        /// Which crates [default: all demo crates]
+        #[arg(value_name = "CRATE")]
+        crates: Vec<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match run(&args.command) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(e) => {
+            eprintln!("error: {e:#}");
+            ExitCode::from(e.downcast_ref().map_or(1, stop::Stopped::status))
+        }
+    }
+}
+
+/// Whether all went well; if not, the reasons have been printed.
+fn run(command: &Command) -> Result<bool> {
+    stop::on_signals()?;
+    match command {
+        Command::Demo { file, methods } => demo::demo(&pairs::named(methods), file.as_deref()),
+        Command::Play { methods } => demo::play(&pairs::named(methods)),
+        Command::CopyTest { crates } => copy_test::copy_test(crates),
+    }
+}

@@ -1,0 +1,33 @@
+# Everything here only calls cargo, or the program ipc-lab that cargo builds.
+
+CARGO ?= cargo
+LAB = $(CARGO) run --quiet --release --bin ipc-lab --
+
+.PHONY: help build demo test lint copy-test
+
+help: ## what can be made
+	@echo "make demo              build all, play every pair, send a real file through each (FILE=… for another)"
+	@echo "make run-pipe          play one pair: pipe, mq, shm, mmap, socket or rpc"
+	@echo "make test              all tests"
+	@echo "make lint              formatting, clippy and rustdoc, without a warning"
+	@echo "make copy-test         copy each mechanism out of this workspace as its README says, and run the copy"
+
+build:
+	$(CARGO) build --release --workspace
+
+demo: build
+	@$(LAB) demo $(if $(FILE),--file '$(FILE)')
+
+run-%: build
+	@$(LAB) play $*
+
+test:
+	$(CARGO) test --release --workspace
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --workspace --no-deps --document-private-items
+
+copy-test: build
+	@$(LAB) copy-test

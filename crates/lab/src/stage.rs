@@ -1,0 +1,93 @@
+//! The stage: a run-time directory and a channel name of our own, and a look at what is left there.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, ensure};
+use tempfile::TempDir;
+
+use crate::pairs::{Pair, Role};
+
+/// Where the processes of one run meet, apart from all others on this machine.
+#[derive(Debug)]
+pub struct Stage {
+    dir: TempDir,
+    name: String,
+    binaries: PathBuf,
+}
+
+impl Stage {
+    /// A new one; `pairs` are those whose binaries must be there.
+    pub fn new(pairs: &[&Pair]) -> Result<Stage> {
+        let itself = std::env::current_exe().context("find this program")?;
+        let binaries = itself.parent().context("find this program's directory")?.to_owned();
+        for pair in pairs {
+            for role in [Role::Producer, Role::Consumer] {
+                let binary = binaries.join(pair.binary(role));
+                let (path, dir) = (binary.display(), binaries.display());
+                ensure!(
+                    binary.exists(),
+                    "{path} is missing; build all of {dir} with: cargo build --workspace --release"
+                );
+            }
+        }
+        let dir = private_dir()?;
+        Ok(Stage { dir, name: format!("lab-{}", std::process::id()), binaries })
+    }
+
+    /// A path for a file of the run's own.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The command that starts one side.
+    pub fn command(&self, pair: &Pair, role: Role, args: &[&str]) -> Command {
+        let mut command = Command::new(self.binaries.join(pair.binary(role)));
+        command.args(["--name", &self.name]).args(args);
+        command.env("XDG_RUNTIME_DIR", self.dir.path());
+        command.stdin(Stdio::null());
+        command
+    }
+
+    /// Removes the mapped file, which outlives its makers on purpose, and fails if anything else is left.
+    /// The name of the mapped file, if there was one.
+    pub fn clear(&self) -> Result<Option<String>> {
+        let map = format!("{}.map", self.name);
+        let removed = fs::remove_file(self.file(&map)).is_ok().then_some(map);
+        let left = self.left();
+        for path in &left {
+            // The next pair is to start on an empty stage all the same.
+            let _ = fs::remove_file(path);
+        }
+        let names: Vec<_> = left.iter().map(|p| p.display().to_string()).collect();
+        ensure!(left.is_empty(), "left behind: {}", names.join(", "));
+        Ok(removed)
+    }
+
+    fn left(&self) -> Vec<PathBuf> {
+        let ours = |path: &PathBuf| {
+            path.starts_with(self.dir.path()) || path.to_string_lossy().ends_with(&self.name)
+        };
+        [self.dir.path(), Path::new("/dev/shm"), Path::new("/dev/mqueue")]
+            .iter()
+            .flat_map(|dir| fs::read_dir(dir).into_iter().flatten().flatten())
+            .map(|entry| entry.path())
+            .filter(ours)
+            .collect()
+    }
+}
+
+/// A temporary directory that will do as `XDG_RUNTIME_DIR`.
+pub fn private_dir() -> Result<TempDir> {
+    let private = Permissions::from_mode(0o700);
+    let dir = tempfile::Builder::new().prefix("ipc-lab-").permissions(private).tempdir();
+    dir.context("make a temporary directory")
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        let _ = self.clear();
+    }
+}

@@ -1,0 +1,47 @@
+//! The table at the demo's end: a row for each pair, printed as soon as it is known.
+
+use console::Style;
+use indicatif::HumanCount;
+
+use crate::pairs::Pair;
+use crate::play::say;
+use crate::send::{Sent, Source};
+
+/// Prints the headings.
+pub fn headings() {
+    let text = format!(
+        "{:<13} {:>6} {:>7} {:>12} {:>7} {:>6} {:>13}  {}",
+        "method", "--size", "items", "bytes", "time", "MiB/s", "waits p / c", "checked"
+    );
+    println!("{}", Style::new().bold().underlined().apply_to(text));
+}
+
+/// Prints a pair's row.
+pub fn row(pair: &Pair, source: &Source, sent: Option<&Sent>) {
+    let Some(sent) = sent else {
+        let failed = Style::new().red().bold().apply_to("FAILED");
+        println!("{:<13} {:>6} {:>58}", pair.method, pair.size, failed);
+        return;
+    };
+    let seconds = sent.time.as_secs_f64();
+    println!(
+        "{:<13} {:>6} {:>7} {:>12} {:>5.2} s {:>6.0} {:>13}  {}",
+        format!("{} {}", pair.method, sent.variant),
+        pair.size,
+        sent.items,
+        HumanCount(source.bytes).to_string(),
+        seconds,
+        source.bytes as f64 / 1_048_576.0 / seconds,
+        format!("{} / {}", sent.waits.0, sent.waits.1),
+        Style::new().green().bold().apply_to("✓"),
+    );
+}
+
+/// Says what the columns mean.
+pub fn legend() {
+    let text = "time: from the producer's start to the end of both. waits: how often the producer / the consumer \
+                had to wait for the channel. checked: SHA-256 and length are the file's, and no item was lost, \
+                doubled, out of order or damaged.";
+    println!();
+    say(&Style::new().dim(), "", text);
+}
