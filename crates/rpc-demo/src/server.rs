@@ -20,8 +20,9 @@ use std::io;
 
 use socket_demo::consumer::{Consumer, Received};
 use socket_demo::dial::Hello;
-use socket_demo::endpoint::{Address, Listener};
+use socket_demo::endpoint::Address;
 use socket_demo::frame::{GOODBYE, REPLY, REQUEST, Rules};
+use socket_demo::listener::Listener;
 use socket_demo::server::Server;
 
 use crate::marshal::{Malformed, Marshal, Unmarshal};

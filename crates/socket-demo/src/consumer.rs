@@ -10,7 +10,8 @@
 use std::io::{self, ErrorKind};
 
 use crate::dial::Hello;
-use crate::endpoint::{Address, Listener};
+use crate::endpoint::Address;
+use crate::listener::Listener;
 use crate::server::{Event, Id, Server};
 use crate::{PROTOCOL, VERSION, rules};
 

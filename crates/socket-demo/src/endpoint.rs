@@ -5,36 +5,28 @@
 //!  name        DIR/NAME.sock, a file of type socket    127.0.0.1:7411
 //!  who may     who may write to the file; SO_PEERCRED  everybody who reaches the address:
 //!              tells the user on both sides            there is no authentication
-//!  left over   the file, after kill -9: replaced       nothing: the kernel frees the port
-//!  "in use"    somebody living is attached             EADDRINUSE
 //! ```
 //!
 //! All sockets are non-blocking; whoever wants to wait does so in poll(2), which every signal interrupts.
 //!
-//! *System calls.* socket, bind, listen, accept4, connect, getsockopt(SO_PEERCRED, SO_ERROR),
-//! setsockopt(TCP_NODELAY), fchmod, unlink, poll.
+//! *System calls.* socket, connect, getsockopt(SO_PEERCRED, SO_ERROR), setsockopt(TCP_NODELAY), poll.
 //!
 //! See also: unix(7), tcp(7), ip(7), connect(2), poll(2); M. Kerrisk, *The Linux Programming Interface*,
 //! ch. 56–59 and 61.
 
 use std::fmt;
-use std::fs;
 use std::io::{self, ErrorKind};
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
-use std::os::unix::net::UnixListener;
-use std::path::Path;
 use std::time::Duration;
 
-use common::place::{Attachment, Channel, Guard, Role};
+use common::place::Channel;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr, bind,
-    connect, getsockopt, listen, socket, sockopt,
+    AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr, connect, getsockopt,
+    socket, sockopt,
 };
-use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::geteuid;
 
 /// Where a listener is to be found.
@@ -103,7 +95,7 @@ impl Address {
     }
 
     /// The address as the kernel wants it.
-    fn to_kernel(&self) -> io::Result<(AddressFamily, Box<dyn SockaddrLike>)> {
+    pub(crate) fn to_kernel(&self) -> io::Result<(AddressFamily, Box<dyn SockaddrLike>)> {
         match self {
             Address::Unix(channel) => {
                 let path = channel.path();
@@ -149,7 +141,7 @@ pub struct Connection {
 
 impl Connection {
     /// Asks the kernel who is there; on a Unix socket only the same user is let through.
-    fn new(socket: OwnedFd, peer: Option<SocketAddr>) -> io::Result<Connection> {
+    pub(crate) fn new(socket: OwnedFd, peer: Option<SocketAddr>) -> io::Result<Connection> {
         let Some(addr) = peer else {
             let who = getsockopt(&socket, sockopt::PeerCredentials)?;
             if who.uid() != geteuid().as_raw() {
@@ -183,139 +175,6 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }
-}
-
-/// Accepts connections at an address, which is free again when this is dropped.
-#[derive(Debug)]
-pub struct Listener {
-    socket: Option<Accepting>,
-    /// Of a Unix listener: the place of its name, and the sign that we live.
-    name: Option<(Channel, Attachment)>,
-}
-
-#[derive(Debug)]
-enum Accepting {
-    Unix(UnixListener),
-    Tcp(TcpListener),
-}
-
-impl Listener {
-    /// Listens at `address`. A socket file whose owner is dead is replaced.
-    ///
-    /// # Errors
-    /// [`ErrorKind::AddrInUse`] if somebody listens there already; [`ErrorKind::AlreadyExists`] if something
-    /// else than a socket has the name; [`ErrorKind::InvalidInput`] if the path is too long.
-    pub fn open(address: &Address) -> io::Result<Listener> {
-        let channel = match address {
-            Address::Unix(channel) => channel,
-            Address::Tcp(addr) => {
-                let listener = TcpListener::bind(addr).map_err(|e| {
-                    let hint = if e.kind() == ErrorKind::AddrInUse { "; take another --addr" } else { "" };
-                    io::Error::new(e.kind(), format!("listen at {addr}: {e}{hint}"))
-                })?;
-                listener.set_nonblocking(true)?;
-                return Ok(Listener { socket: Some(Accepting::Tcp(listener)), name: None });
-            }
-        };
-        address.check()?;
-        let path = channel.path();
-        let guard = channel.lock()?;
-        if let Some(owner) = guard.attached()?.iter().find(|a| a.alive) {
-            let why = format!("{} is in use by pid {}; take another --name", path.display(), owner.pid);
-            return Err(io::Error::new(ErrorKind::AddrInUse, why));
-        }
-        guard.forget_dead()?;
-        remove_stale(&path)?;
-        let socket = bind_unix(address)?;
-        // Last: this name is what tells those who wait that they can connect.
-        let attachment = guard.attach(Role::Consumer)?;
-        drop(guard);
-        Ok(Listener { socket: Some(Accepting::Unix(socket)), name: Some((channel.clone(), attachment)) })
-    }
-
-    /// The next connection that waits to be accepted.
-    ///
-    /// # Errors
-    /// `WouldBlock` if there is none; `PermissionDenied` for another user's, which is closed;
-    /// `EMFILE` and its like if the machine can take no more: see [`is_exhausted`].
-    pub fn accept(&self) -> io::Result<Connection> {
-        let (socket, peer) = match self.socket() {
-            Accepting::Unix(listener) => (OwnedFd::from(listener.accept()?.0), None),
-            Accepting::Tcp(listener) => {
-                let (stream, peer) = listener.accept()?;
-                (OwnedFd::from(stream), Some(peer))
-            }
-        };
-        set_nonblocking(&socket)?;
-        Connection::new(socket, peer)
-    }
-
-    fn socket(&self) -> &Accepting {
-        self.socket.as_ref().expect("taken by drop alone")
-    }
-}
-
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        match self.socket() {
-            Accepting::Unix(listener) => listener.as_fd(),
-            Accepting::Tcp(listener) => listener.as_fd(),
-        }
-    }
-}
-
-impl Drop for Listener {
-    fn drop(&mut self) {
-        let Some((channel, attachment)) = self.name.take() else { return };
-        // Under the guard, so that nobody who comes now sees half of it. If a stopped process holds the
-        // guard, the name is still ours alone while we are attached.
-        let guard: Option<Guard<'_>> = channel.lock().ok();
-        let _ = fs::remove_file(channel.path());
-        drop(self.socket.take());
-        if let Some(guard) = &guard {
-            guard.detach(attachment);
-        }
-    }
-}
-
-/// Removes the socket of a dead process, and nothing but a socket. (A regular file would give connect(2)
-/// the same `ECONNREFUSED` as a socket that nobody listens to, so that is not asked.)
-fn remove_stale(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path),
-        Ok(_) => Err(io::Error::new(
-            ErrorKind::AlreadyExists,
-            format!("{} exists and is not a socket; remove it, or take another --name", path.display()),
-        )),
-        Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(e),
-    }
-}
-
-fn bind_unix(address: &Address) -> io::Result<UnixListener> {
-    let (family, kernel) = address.to_kernel()?;
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(family, SockType::Stream, flags, None)?;
-    // The mode of a socket *before* bind is the mode its file is created with (Linux).
-    fchmod(&socket, Mode::from_bits_truncate(0o600))?;
-    bind(socket.as_raw_fd(), &*kernel)
-        .map_err(|e| io::Error::new(io::Error::from(e).kind(), format!("create {address}: {e}")))?;
-    listen(&socket, Backlog::MAXCONN)?;
-    Ok(socket.into())
-}
-
-fn set_nonblocking(socket: &OwnedFd) -> io::Result<()> {
-    use nix::fcntl::{FcntlArg, OFlag, fcntl};
-    fcntl(socket, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-    Ok(())
-}
-
-/// Whether an error means that the process or the machine has no descriptors (or memory) left, which will
-/// pass, rather than that something is wrong with the call.
-pub fn is_exhausted(e: &io::Error) -> bool {
-    [Errno::EMFILE, Errno::ENFILE, Errno::ENOBUFS, Errno::ENOMEM]
-        .iter()
-        .any(|errno| e.raw_os_error() == Some(*errno as i32))
 }
 
 /// A connection on its way.

@@ -12,9 +12,9 @@
 //!              <-- GOODBYE (n taken) --------
 //! ```
 //!
-//! Read in this order: [`frame`] (where a message ends), [`endpoint`] (how two processes meet), [`dial`]
-//! (how a client introduces itself), [`server`] (many connections in one thread), and then the two sides of
-//! this pair, [`producer`] and [`consumer`]. `rpc-demo` builds upon the first four.
+//! Read in this order: [`frame`] (where a message ends), [`endpoint`] and [`listener`] (how two processes
+//! meet), [`dial`] (how a client introduces itself), [`server`] (many connections in one thread), and then the two sides of
+//! this pair, [`producer`] and [`consumer`]. `rpc-demo` builds upon the first five.
 
 #![forbid(unsafe_code)]
 
@@ -22,6 +22,7 @@ pub mod consumer;
 pub mod dial;
 pub mod endpoint;
 pub mod frame;
+pub mod listener;
 pub mod producer;
 pub mod server;
 

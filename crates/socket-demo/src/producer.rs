@@ -41,9 +41,19 @@ impl Producer {
         &self.link.connection.peer
     }
 
-    /// The longest item that the consumer takes, in bytes.
-    pub fn max_frame(&self) -> usize {
-        self.link.server.max_frame as usize
+    /// Refuses an item that is longer than the consumer takes.
+    ///
+    /// # Errors
+    /// `FileTooLarge`, naming both lengths.
+    pub fn check(&self, len: usize) -> io::Result<()> {
+        let max = self.link.server.max_frame as usize;
+        if len <= max {
+            return Ok(());
+        }
+        let why = format!(
+            "an item of {len} bytes (with its header); the consumer takes up to {max}, see its --max-frame"
+        );
+        Err(io::Error::new(ErrorKind::FileTooLarge, why))
     }
 
     /// Sends an item, without blocking.
@@ -52,11 +62,7 @@ impl Producer {
     /// `WouldBlock` if the socket is full: call it again with the same item. `FileTooLarge` if the consumer
     /// does not take so long an item; `ConnectionAborted` if the consumer has gone.
     pub fn try_send(&mut self, item: &[u8]) -> io::Result<()> {
-        if item.len() > self.max_frame() {
-            let why =
-                format!("an item of {} bytes; the consumer takes up to {}", item.len(), self.max_frame());
-            return Err(io::Error::new(ErrorKind::FileTooLarge, why));
-        }
+        self.check(item.len())?;
         match self.link.try_write(frame::DATA, item) {
             Ok(()) => self.sent += 1,
             Err(e) => return Err(self.explain(e)),

@@ -29,8 +29,9 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::dial::Hello;
-use crate::endpoint::{Connection, Listener, is_exhausted};
+use crate::endpoint::Connection;
 use crate::frame::{self, FrameReader, Rules};
+use crate::listener::{Listener, is_exhausted};
 
 /// How long accepting is left alone when there are no descriptors left.
 const RECOVER: Duration = Duration::from_millis(100);
@@ -143,8 +144,7 @@ impl Server {
         }
     }
 
-    /// Closes a client's connection, because of what it sent.
-    pub fn close(&mut self, id: Id) {
+    fn close(&mut self, id: Id) {
         self.peers.remove(&id);
         self.exhausted = None;
     }

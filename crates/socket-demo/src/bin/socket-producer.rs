@@ -1,5 +1,6 @@
 //! Sends items through a socket.
 
+use std::io::{Error, ErrorKind};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
@@ -39,10 +40,10 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, session: &mut Session) -> Result<()> {
     let size = args.producer.size();
-    anyhow::ensure!(
-        size <= args.max_frame,
-        wrong(format!("--size {size} is over --max-frame {}", args.max_frame))
-    );
+    if size > args.max_frame {
+        let why = format!("a payload of {size} bytes is over --max-frame {}", args.max_frame);
+        return Err(Error::new(ErrorKind::InvalidInput, why).into());
+    }
     let channel = Place::open()?.channel(&args.producer.both.name, "sock");
     let address = Address::of(&args.transport, channel.clone(), args.addr.as_deref(), TCP_ADDRESS)?;
     if let Address::Tcp(addr) = address {
@@ -51,8 +52,11 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let mut items = Items::new(&args.producer, session)?;
     session.watch(channel.watch()?);
     let mut producer = meet(session, Producer::dial(address))?;
-    let sent = send_all(&mut items, session, &mut producer);
-    if session.stopped().is_some() {
+    let sent = producer
+        .check(items.longest())
+        .map_err(Into::into)
+        .and_then(|()| send_all(&mut items, session, &mut producer));
+    if session.stopped().is_some() || producer.sent() == 0 {
         // Ctrl-C is a goodbye too, if the socket can take it at once. If not, the consumer finds us lost.
         producer.leave();
     }
@@ -84,8 +88,4 @@ fn send_all(items: &mut Items, session: &mut Session, producer: &mut Producer) -
     }
     let unanswered = |p: &Producer| format!("the consumer has not taken all {} items yet", p.sent());
     session.wait(producer, unanswered, |_| Ok(()), |p, block| if block { p.finish() } else { p.try_finish() })
-}
-
-fn wrong(why: String) -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::InvalidInput, why)
 }

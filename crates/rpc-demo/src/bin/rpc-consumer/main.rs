@@ -1,5 +1,7 @@
 //! The server: runs the procedures that clients call.
 
+mod desk;
+
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -7,9 +9,11 @@ use clap::Parser;
 use common::{args, item, place::Place, session::Session};
 use rpc_demo::TCP_ADDRESS;
 use rpc_demo::server::ServerStub;
-use rpc_demo::service::{Counters, Fault, Receipt, Service};
+use rpc_demo::service::Counters;
 use socket_demo::consumer::Received;
 use socket_demo::endpoint::Address;
+
+use desk::Desk;
 
 /// Runs the procedures that clients call: put(item), sum(numbers), divide(a, b), stats()
 #[derive(Parser, Debug)]
@@ -86,50 +90,4 @@ fn serve(args: &Args, stub: &mut ServerStub, desk: &mut Desk<'_>) -> Result<()> 
 
 fn idle(stub: &ServerStub) -> String {
     format!("no call has come from {} connected client(s)", stub.clients())
-}
-
-/// The service: here the procedures run.
-struct Desk<'a> {
-    session: &'a mut Session,
-    counters: Counters,
-    /// What became of the last item: whether more are wanted.
-    put: Result<bool>,
-}
-
-impl Desk<'_> {
-    /// Counts a call, and its fault.
-    fn ran<T>(&mut self, result: Result<T, Fault>) -> Result<T, Fault> {
-        self.counters.calls += 1;
-        self.counters.faults += u64::from(result.is_err());
-        result
-    }
-}
-
-impl Service for Desk<'_> {
-    fn put(&mut self, item: &[u8]) -> Receipt {
-        self.counters.calls += 1;
-        self.counters.items += 1;
-        self.counters.bytes += item.len() as u64;
-        self.put = self.session.received(0, item);
-        Receipt { number: self.counters.items, bytes: item.len() as u64 }
-    }
-
-    fn sum(&mut self, numbers: &[i64]) -> Result<i64, Fault> {
-        // In 128 bits no intermediate sum can overflow, whatever the order: only the result counts.
-        let sum: i128 = numbers.iter().copied().map(i128::from).sum();
-        self.ran(i64::try_from(sum).map_err(|_| Fault::Overflow))
-    }
-
-    fn stats(&mut self) -> Counters {
-        self.counters.calls += 1;
-        self.counters
-    }
-
-    fn divide(&mut self, dividend: i64, divisor: i64) -> Result<i64, Fault> {
-        self.ran(match divisor {
-            0 => Err(Fault::DivisionByZero),
-            // i64::MIN / -1 is one more than i64 can hold.
-            _ => dividend.checked_div(divisor).ok_or(Fault::Overflow),
-        })
-    }
 }
