@@ -86,10 +86,9 @@ impl Queue {
     fn left(&self, messages: u64) -> Left {
         let (name, remove) = match self {
             Queue::Sysv(queue) => (queue.id().to_string(), format!("ipcrm -q {}", queue.id())),
-            Queue::Posix(queue) => (
-                queue.name().to_owned(),
-                format!("rm /dev/mqueue{} (where mqueue is mounted there)", queue.name()),
-            ),
+            Queue::Posix(queue) => {
+                (queue.name().to_owned(), format!("rm /dev/mqueue{} (if it is mounted)", queue.name()))
+            }
         };
         Left { messages, queue: format!("message queue {name}"), remove }
     }

@@ -24,7 +24,6 @@ use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 
 use libc::{key_t, msqid_ds};
-use nix::errno::Errno;
 
 /// Bytes of the type that stands before every message: a C `long`.
 const KIND: usize = size_of::<c_long>();
@@ -126,7 +125,9 @@ impl SysvQueue {
             id => SysvQueue::with_buffer(id?, longest),
         };
         let owner = queue.stat()?.msg_perm;
-        if owner.uid != nix::unistd::geteuid().as_raw() || owner.mode & 0o777 != 0o600 {
+        // SAFETY: it has no arguments and cannot fail.
+        let user = unsafe { libc::geteuid() };
+        if owner.uid != user || owner.mode & 0o777 != 0o600 {
             return Err(not_ours());
         }
         Ok(queue)
@@ -150,10 +151,7 @@ impl SysvQueue {
         self.msgsnd(kind, message, 0)
     }
 
-    /// The same, but fails with `WouldBlock` when the queue is full.
-    ///
-    /// # Errors
-    /// As [`SysvQueue::send`].
+    /// The same, but fails with `WouldBlock` too: when the queue is full.
     pub fn try_send(&mut self, kind: c_long, message: &[u8]) -> io::Result<()> {
         self.msgsnd(kind, message, libc::IPC_NOWAIT)
     }
@@ -167,10 +165,7 @@ impl SysvQueue {
         self.msgrcv(select, 0)
     }
 
-    /// The same, but fails with `WouldBlock` when nothing is there to be selected.
-    ///
-    /// # Errors
-    /// As [`SysvQueue::receive`].
+    /// The same, but fails with `WouldBlock` too: when nothing is there to be selected.
     pub fn try_receive(&mut self, select: Select) -> io::Result<c_long> {
         self.msgrcv(select, libc::IPC_NOWAIT)
     }
@@ -253,8 +248,9 @@ impl SysvQueue {
         if unsafe { libc::msgctl(self.id, libc::IPC_SET, &raw mut wanted) } == 0 {
             return Ok(());
         }
-        if Errno::last() != Errno::EPERM {
-            return Err(self.failure());
+        let e = self.failure();
+        if e.raw_os_error() != Some(libc::EPERM) {
+            return Err(e);
         }
         let most = limit("msgmnb");
         let why =
@@ -266,22 +262,23 @@ impl SysvQueue {
     #[cold]
     fn failure(&self) -> io::Error {
         let id = self.id;
-        match Errno::last() {
+        let e = io::Error::last_os_error();
+        match e.raw_os_error() {
             // Nothing to select: the counterpart of EAGAIN, which msgsnd gives when the queue is full.
-            Errno::ENOMSG => ErrorKind::WouldBlock.into(),
+            Some(libc::ENOMSG) => ErrorKind::WouldBlock.into(),
             // Removed while we waited, or before: the kernel does not give an id again for a long time, so
             // it is not another's queue that we hit.
-            Errno::EIDRM | Errno::EINVAL => {
+            Some(libc::EIDRM | libc::EINVAL) => {
                 io::Error::new(ErrorKind::ConnectionAborted, format!("message queue {id} was removed"))
             }
-            Errno::E2BIG => {
+            Some(libc::E2BIG) => {
                 let room = self.buffer.len() - KIND;
                 let why = format!(
                     "message queue {id} holds a message of more than {room} bytes; it stays there, whole"
                 );
                 io::Error::new(ErrorKind::InvalidData, why)
             }
-            e => e.into(),
+            _ => e,
         }
     }
 }
@@ -303,14 +300,17 @@ pub fn limit(name: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicI32, Ordering::Relaxed};
+
     use super::*;
 
     /// A queue of this test's own, removed at its end.
     fn with_queue(test: impl FnOnce(&mut SysvQueue, key_t)) {
-        let key = crate::registry::random_key().expect("a key");
+        static NEXT: AtomicI32 = AtomicI32::new(0);
+        let key = 0x6D71_0000 + (std::process::id() as key_t) * 8 + NEXT.fetch_add(1, Relaxed);
         let mut queue = SysvQueue::create(key, 300, 100).expect("a queue");
         test(&mut queue, key);
-        queue.remove().expect("remove it");
+        let _ = queue.remove();
     }
 
     #[test]
@@ -345,12 +345,12 @@ mod tests {
 
     #[test]
     fn a_removed_queue_is_no_hang() {
-        let key = crate::registry::random_key().expect("a key");
-        let mut queue = SysvQueue::create(key, 300, 100).expect("a queue");
-        assert_eq!(SysvQueue::create(key, 1, 1).expect_err("in use").kind(), ErrorKind::AlreadyExists);
-        queue.remove().expect("remove it");
-        assert_eq!(queue.receive(Select::Any).expect_err("gone").kind(), ErrorKind::ConnectionAborted);
-        assert_eq!(queue.send(1, b"").expect_err("gone").kind(), ErrorKind::ConnectionAborted);
-        assert_eq!(SysvQueue::open(key, 1).expect_err("gone").kind(), ErrorKind::NotFound);
+        with_queue(|queue, key| {
+            assert_eq!(SysvQueue::create(key, 1, 1).expect_err("in use").kind(), ErrorKind::AlreadyExists);
+            queue.remove().expect("remove it");
+            assert_eq!(queue.receive(Select::Any).expect_err("gone").kind(), ErrorKind::ConnectionAborted);
+            assert_eq!(queue.send(1, b"").expect_err("gone").kind(), ErrorKind::ConnectionAborted);
+            assert_eq!(SysvQueue::open(key, 1).expect_err("gone").kind(), ErrorKind::NotFound);
+        });
     }
 }
