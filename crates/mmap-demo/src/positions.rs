@@ -53,9 +53,12 @@ pub struct Positions {
     /// Futex: the consumer sleeps until `tail` moves or the goodbye is said.
     consumer_sleeps: AtomicU32,
     _line2: [AtomicU32; 15],
-    /// Futex: the producer sleeps until `head` moves.
+    /// Futex: the producer sleeps until `head` has come to `wanted`.
     producer_sleeps: AtomicU32,
-    _line3: [AtomicU32; 15],
+    _hole: AtomicU32,
+    /// Written by the producer only, before it sleeps.
+    wanted: AtomicU64,
+    _line3: [AtomicU32; 12],
 }
 
 const _: () = assert!(size_of::<Positions>() == 256);
@@ -64,6 +67,7 @@ const _: () = assert!(std::mem::offset_of!(Positions, producers) == 12);
 const _: () = assert!(std::mem::offset_of!(Positions, head) == 64);
 const _: () = assert!(std::mem::offset_of!(Positions, consumer_sleeps) == 128);
 const _: () = assert!(std::mem::offset_of!(Positions, producer_sleeps) == 192);
+const _: () = assert!(std::mem::offset_of!(Positions, wanted) == 200);
 
 impl Positions {
     /// How far the producer has written.
@@ -79,13 +83,13 @@ impl Positions {
     /// Producer: everything before `tail` is written.
     pub fn commit(&self, tail: u64) {
         self.tail.store(tail, Release); // pairs with the Acquire in `tail`
-        wake_if_asleep(&self.consumer_sleeps);
+        wake_if_asleep(&self.consumer_sleeps, || true);
     }
 
     /// Consumer: everything before `head` is processed, and may be overwritten.
     pub fn release(&self, head: u64) {
         self.head.store(head, Release); // pairs with the Acquire in `head`
-        wake_if_asleep(&self.producer_sleeps);
+        wake_if_asleep(&self.producer_sleeps, || has_come(head, self.wanted.load(Relaxed)));
     }
 
     /// Producer: no more will come.
@@ -121,20 +125,24 @@ impl Positions {
         sleep_unless(&self.consumer_sleeps, || self.tail.load(Relaxed) != seen || self.said_goodbye())
     }
 
-    /// Producer: sleeps while the head is `seen`. May return early: look again.
+    /// Producer: sleeps until the head has come to `wanted`. May return early: look again.
+    ///
+    /// To be woken for every few bytes that become free would cost more than to write them: whoever wants a
+    /// good part of the ring is woken once for all of it.
     ///
     /// # Errors
     /// `Interrupted` by a signal.
-    pub fn sleep_until_head_moves(&self, seen: u64) -> io::Result<()> {
+    pub fn sleep_until_head_comes_to(&self, wanted: u64) -> io::Result<()> {
         futex::wake(&self.consumer_sleeps, 1); // see above
-        sleep_unless(&self.producer_sleeps, || self.head.load(Relaxed) != seen)
+        self.wanted.store(wanted, Relaxed); // seen by who sees ASLEEP
+        sleep_unless(&self.producer_sleeps, || has_come(self.head.load(Relaxed), wanted))
     }
 }
 
 /// Called after the store that the sleeper waits for.
-fn wake_if_asleep(sleeps: &AtomicU32) {
+fn wake_if_asleep(sleeps: &AtomicU32, is_wanted: impl FnOnce() -> bool) {
     fence(SeqCst); // pairs with the fence in `sleep_unless`
-    if sleeps.load(Relaxed) != AWAKE {
+    if sleeps.load(Acquire) != AWAKE && is_wanted() {
         sleeps.store(AWAKE, Relaxed);
         futex::wake(sleeps, 1);
     }
@@ -142,11 +150,16 @@ fn wake_if_asleep(sleeps: &AtomicU32) {
 
 /// Sleeps on `sleeps`, unless what is waited for has happened already.
 fn sleep_unless(sleeps: &AtomicU32, happened: impl FnOnce() -> bool) -> io::Result<()> {
-    sleeps.store(ASLEEP, Relaxed);
+    sleeps.store(ASLEEP, Release);
     // Pairs with the fence in `wake_if_asleep`: either we see its store now, or it sees ours, and then its
     // wake-up comes: if it comes before we sleep, the word is AWAKE, and the kernel does not let us.
     fence(SeqCst);
     let slept = if happened() { Ok(()) } else { futex::wait(sleeps, ASLEEP) };
     sleeps.store(AWAKE, Relaxed);
     slept
+}
+
+/// Whether a position is at or behind another, also beyond the counters' wrap.
+fn has_come(position: u64, wanted: u64) -> bool {
+    wanted.wrapping_sub(position) as i64 <= 0
 }

@@ -23,6 +23,8 @@ pub struct Writer {
     tail: u64,
     /// The consumer's position when we last looked.
     head: u64,
+    /// How much was needed when there was not so much room.
+    short_of: u64,
     /// The longest record that was reserved for, in bytes of the ring.
     reserved: u64,
 }
@@ -34,7 +36,7 @@ impl Writer {
     /// `InvalidData` if the positions in the file cannot be.
     pub fn new(map: Map) -> io::Result<Writer> {
         let (head, tail) = checked_positions(&map)?;
-        Ok(Writer { map, tail, head, reserved: 0 })
+        Ok(Writer { map, tail, head, short_of: 0, reserved: 0 })
     }
 
     /// The file.
@@ -57,7 +59,10 @@ impl Writer {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 done => return done,
             }
-            let slept = self.map.positions().sleep_until_head_moves(self.head);
+            // Room enough, and with it an eighth of the ring, if there is so much to read.
+            let missing = self.short_of + self.unread() - self.map.capacity();
+            let ahead = missing.max(self.unread().min(self.map.capacity() / 8));
+            let slept = self.map.positions().sleep_until_head_comes_to(self.head.wrapping_add(ahead));
             slept.map_err(|e| self.map.explain(e))?;
         }
     }
@@ -99,6 +104,7 @@ impl Writer {
             return Err(self.map.damaged(&format!("head went from {} to {head}", self.head)));
         }
         self.head = head;
+        self.short_of = need;
         if capacity - self.unread() >= need { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
     }
 
