@@ -104,9 +104,7 @@ impl Report {
     pub(crate) fn sent(&mut self, header: &Header, len: usize) {
         let payload = len - HEADER;
         self.count(payload, header.sent_ns);
-        if !self.quiet {
-            self.line(format_args!("sent #{}  {payload} B", header.seq));
-        }
+        self.line(format_args!("sent #{}  {payload} B", header.seq));
     }
 
     pub(crate) fn received(&mut self, lane: u64, len: usize, header: Option<&Header>) {
@@ -168,9 +166,11 @@ impl Report {
         }
     }
 
-    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+    pub(crate) fn line(&mut self, line: std::fmt::Arguments<'_>) {
         use std::io::Write;
-        let _ = writeln!(self.lines, "{line}");
+        if !self.quiet {
+            let _ = writeln!(self.lines, "{line}");
+        }
     }
 
     pub(crate) fn has_much_to_print(&self) -> bool {

@@ -440,6 +440,11 @@ impl Session {
         Ok(())
     }
 
+    /// A line about an item, on standard output; not with `--quiet`.
+    pub fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        self.report.line(line);
+    }
+
     fn after_item(&mut self) -> Result<()> {
         if self.report.has_much_to_print() || self.output.is_full() { self.flush() } else { Ok(()) }
     }

@@ -32,9 +32,10 @@ pub const HEADER: usize = 8;
 /// The longest body that is taken. A length comes from another process: it is checked before memory is.
 pub const MAX_BODY: usize = 64 << 20;
 
-const DATA: u32 = 1;
+pub(crate) const DATA: u32 = 1;
 const GOODBYE: u32 = 2;
 const HELLO: u32 = 3;
+pub(crate) const KINDS: [u32; 3] = [DATA, GOODBYE, HELLO];
 /// What a HELLO says: whoever speaks something else is no writer of ours.
 const VERSION: &[u8; 8] = b"ipcpipe1";
 
@@ -51,7 +52,8 @@ fn switch(fd: &OwnedFd, nonblocking: &mut bool, wanted: bool) -> io::Result<()> 
 /// The end that is read.
 #[derive(Debug)]
 pub struct FrameReader {
-    fd: OwnedFd,
+    /// The read end.
+    pub fd: OwnedFd,
     nonblocking: bool,
     /// Bytes that were read: `[start, end)` are not yet parsed.
     buffer: Vec<u8>,
@@ -107,9 +109,9 @@ impl FrameReader {
         &self.buffer[self.message.clone()]
     }
 
-    /// Whether any writer has introduced itself. Someone who opens the pipe and closes it again is none.
-    pub fn had_writer(&self) -> bool {
-        self.hellos > 0
+    /// How many writers have come, and how many have said goodbye. Who opens and closes the pipe is none.
+    pub fn writers(&self) -> (usize, usize) {
+        (self.hellos, self.goodbyes)
     }
 
     fn next(&mut self) -> io::Result<bool> {
@@ -235,7 +237,7 @@ impl FrameWriter {
     /// `WouldBlock` if the pipe is full, or holds a part of a frame.
     pub fn try_goodbye(&mut self) -> io::Result<()> {
         switch(&self.fd, &mut self.nonblocking, true)?;
-        self.goodbye_now()
+        self.hello_then(GOODBYE, &[])
     }
 
     /// Says goodbye, waiting while the pipe is full.
@@ -244,14 +246,6 @@ impl FrameWriter {
     /// As [`FrameWriter::write`].
     pub fn goodbye(&mut self) -> io::Result<()> {
         switch(&self.fd, &mut self.nonblocking, false)?;
-        self.goodbye_now()
-    }
-
-    fn goodbye_now(&mut self) -> io::Result<()> {
-        if self.written > 0 {
-            // A goodbye inside a frame would be taken for a part of its body.
-            return Err(ErrorKind::WouldBlock.into());
-        }
         self.hello_then(GOODBYE, &[])
     }
 
@@ -259,6 +253,10 @@ impl FrameWriter {
         if body.len() > MAX_BODY || (body.is_empty() && kind == DATA) {
             let why = format!("a message has 1 to {MAX_BODY} bytes, not {}", body.len());
             return Err(io::Error::new(ErrorKind::InvalidInput, why));
+        }
+        if kind == GOODBYE && self.written > 0 {
+            // Inside a frame it would be taken for a part of the body.
+            return Err(ErrorKind::WouldBlock.into());
         }
         if !self.said_hello {
             self.frame(HELLO, VERSION)?;
@@ -353,7 +351,7 @@ mod tests {
 
         let (mut r, w) = pipe();
         drop(w);
-        assert!(!r.read().expect("nobody wrote") && !r.had_writer());
+        assert!(!r.read().expect("nobody wrote") && r.writers() == (0, 0));
     }
 
     #[test]

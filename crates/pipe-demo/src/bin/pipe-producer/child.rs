@@ -4,18 +4,30 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use common::{exit, session::Session, source::Items};
-use pipe_demo::anonymous;
+use pipe_demo::independent::Seen;
+use pipe_demo::{anonymous, leak};
 
-use crate::{Args, End, send_all};
+use crate::flags::Args;
+use crate::{End, send_all};
+
+/// `--independent`: what two processes found at one address.
+pub fn tell_independent(seen: [Seen; 2], session: &mut Session) {
+    for (who, seen) in ["parent", "child"].into_iter().zip(seen) {
+        let Seen { pid, address, wrote, found } = seen;
+        session.say(&format!("{who} {pid} wrote {wrote} at {address:#x}, and finds {found} there"));
+    }
+    session.say("one address, two values: processes share no memory, so they need the kernel");
+}
 
 /// Starts the consumer, sends it all items, and ends with the worse of the two exit statuses.
 pub fn send(args: &Args, items: &mut Items, session: &mut Session) -> Result<()> {
-    let (mut child, pipe) = anonymous::spawn(consumer(args)?).context("start pipe-consumer")?;
+    let spawn = if args.leak_write_end { leak::spawn } else { anonymous::spawn };
+    let (mut child, pipe) = spawn(consumer(args)?).context("start pipe-consumer")?;
     let (parent, id) = (std::process::id(), child.id());
     session.say(&format!(
         "parent {parent} writes, and closed the read end; child {id} reads (its descriptor 0)"
     ));
-    let mut end = End { pipe, fifo: None };
+    let mut end = End { pipe, fifo: None, replies: None };
     let sent = send_all(args, items, session, &mut end);
     // The child's end-of-file comes when every write end is closed.
     drop(end);

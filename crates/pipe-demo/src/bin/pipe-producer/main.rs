@@ -1,46 +1,32 @@
 //! Writes items into a pipe.
 
 mod child;
+mod flags;
+mod two_way;
 
 use std::io::ErrorKind::WouldBlock;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use common::{args, item, place::Place, session::Session, source::Items};
+use pipe_demo::duplex::Replies;
 use pipe_demo::fifo::{self, FifoWriter};
 use pipe_demo::frame::FrameWriter;
+use pipe_demo::independent;
 
-/// Writes items into a pipe: a byte stream in the kernel that another process reads
-#[derive(Parser, Debug)]
-#[command(name = "pipe-producer", version, after_help = TERMINALS)]
-struct Args {
-    #[command(flatten)]
-    producer: args::Producer,
-    /// Start the consumer as a child process, over a pipe without a name
-    #[arg(long, help_heading = "Pipe")]
-    anonymous: bool,
-    /// How many bytes the pipe holds [default: the kernel's, 64KiB]
-    #[arg(long, value_name = "BYTES", value_parser = args::size, help_heading = "Pipe")]
-    capacity: Option<usize>,
-    /// With --anonymous: where the child writes the payloads
-    #[arg(long, value_name = "FILE", requires = "anonymous", help_heading = "Pipe")]
-    output: Option<std::path::PathBuf>,
-    /// With --anonymous: the time that the child spends on each item
-    #[arg(long, value_name = "DURATION", value_parser = args::duration, requires = "anonymous", help_heading = "Pipe")]
-    delay: Option<std::time::Duration>,
-}
-
-const TERMINALS: &str = "\
-Terminal 1:  cargo run --bin pipe-consumer
-Terminal 2:  cargo run --bin pipe-producer";
+use crate::flags::Args;
 
 fn main() -> ExitCode {
     let args: Args = args::parse();
     let variant = if args.anonymous { "anonymous" } else { "fifo" };
+    // Before the session, which starts a thread: a process with one thread forks more easily.
+    let seen = args.independent.then(independent::show);
     Session::producer("pipe", variant, &args.producer, |session| {
         if args.output.as_ref().is_some_and(|p| p.as_os_str() == "-") {
             session.report.leave_stdout();
+        }
+        if let Some(seen) = seen {
+            child::tell_independent(seen.context("fork")?, session);
         }
         let mut items = Items::new(&args.producer, session)?;
         if args.anonymous {
@@ -51,19 +37,25 @@ fn main() -> ExitCode {
     })
 }
 
-/// The pipe, and the seat at its name if it has one.
+/// The pipe; the seat at its name if it has one; the way back if there is one.
 struct End {
     pipe: FrameWriter,
     fifo: Option<FifoWriter>,
+    replies: Option<Replies>,
 }
 
 fn by_name(args: &Args, items: &mut Items, session: &mut Session) -> Result<()> {
-    let channel = Place::open()?.channel(&args.producer.both.name, "fifo");
-    let mut fifo = FifoWriter::create(channel, item::HEADER + args.producer.size(), false)?;
+    let (place, name) = (Place::open()?, &args.producer.both.name);
+    let longest = item::HEADER + args.producer.size();
+    let mut fifo = FifoWriter::create(place.channel(name, "fifo"), longest, args.allow_torn)?;
+    let mut replies = args.duplex.then(|| Replies::create(place.channel(name, "back"))).transpose()?;
     session.watch(fifo.watch()?);
     let pipe = session
         .meet(|block| if block || fifo.has_reader()? { fifo.open() } else { Err(WouldBlock.into()) })?;
-    send_all(args, items, session, &mut End { pipe, fifo: Some(fifo) })
+    if let Some(replies) = &mut replies {
+        session.transfer(|| replies.open().map(|()| 0))?;
+    }
+    send_all(args, items, session, &mut End { pipe, fifo: Some(fifo), replies })
 }
 
 /// The loop: every item is written, then the goodbye.
@@ -75,6 +67,13 @@ fn send_all(args: &Args, items: &mut Items, session: &mut Session, end: &mut End
     let look = |e: &mut End| e.fifo.as_mut().map_or(Ok(()), FifoWriter::look);
     let mut write_all = || -> Result<()> {
         while let Some(item) = items.next(session)? {
+            if args.deadlock {
+                two_way::read_reply(
+                    session,
+                    end,
+                    "deadlock: both sides are in read(); nobody is left to write (drop --deadlock)",
+                )?;
+            }
             session.wait(
                 end,
                 full,
@@ -82,6 +81,9 @@ fn send_all(args: &Args, items: &mut Items, session: &mut Session, end: &mut End
                 |e, block| if block { e.pipe.write(item) } else { e.pipe.try_write(item) },
             )?;
             session.sent(item)?;
+            if end.replies.is_some() {
+                two_way::read_reply(session, end, "no reply yet")?;
+            }
         }
         session.wait(end, full, look, |e, block| if block { e.pipe.goodbye() } else { e.pipe.try_goodbye() })
     };
