@@ -18,6 +18,7 @@
 //! in common is here. Nobody polls: their `watch`es tell when names or the registry have changed, and
 //! then `look` is to be called. A call that sends or receives a message makes one system call and no more.
 
+use std::fmt;
 use std::io::{self, ErrorKind};
 
 use common::place::{Attached, Attachment, Channel, Guard, Role};
@@ -35,6 +36,13 @@ pub struct Left {
     pub queue: String,
     /// The command that removes the queue with all that is in it.
     pub remove: String,
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.messages == 1 { "" } else { "s" };
+        write!(f, "{} keeps {} message{plural}", self.queue, self.messages)
+    }
 }
 
 /// An open queue of either kind.

@@ -69,9 +69,7 @@ fn main() -> ExitCode {
         let left = end.0.leave();
         session.report.shared(end.0.is_shared());
         if let Ok(Some(left)) = &left {
-            let (n, queue, remove) = (left.messages, &left.queue, &left.remove);
-            session.report.note(format!("{queue} keeps {n} messages for the next consumer"));
-            session.report.note(format!("or remove it with: {remove}"));
+            session.report.note(format!("{left} for the next consumer, or remove it with: {}", left.remove));
         }
         received.and(left.map(drop).context("leave the message queue"))
     })
@@ -101,7 +99,7 @@ fn receive_all(session: &mut Session, end: &mut (Receiver, String), forever: boo
 fn empty((queue, hint): &(Receiver, String)) -> String {
     let gauge = queue.gauge();
     match queue.producers() {
-        0 => format!("{gauge}; no producer attached, start one with: {hint}"),
+        0 => format!("{gauge} and no producer attached (start one with: {hint})"),
         _ => gauge,
     }
 }

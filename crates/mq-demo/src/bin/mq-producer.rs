@@ -80,9 +80,8 @@ fn main() -> ExitCode {
         // Leaving is the goodbye, in good and in bad days: all that was sent is in the queue.
         let left = end.0.leave();
         if let Ok(Some(left)) = &left {
-            let (n, queue, remove) = (left.messages, &left.queue, &left.remove);
-            session.report.note(format!("{queue} keeps {n} messages; take them with: {}", end.1));
-            session.report.note(format!("or remove it with: {remove}"));
+            session.report.note(format!("{left}; take what is in it with: {}", end.1));
+            session.report.note(format!("or remove it with: {}", left.remove));
         }
         sent.and(left.map(drop).context("leave the message queue"))
     })
@@ -112,7 +111,7 @@ fn send_all(
 fn full((queue, hint): &(Sender, String)) -> String {
     let gauge = queue.gauge();
     match queue.consumers() {
-        0 => format!("queue full {gauge}; no consumer attached, start one with: {hint}"),
+        0 => format!("queue full {gauge} and no consumer attached (start one with: {hint})"),
         _ => format!("queue full {gauge}"),
     }
 }
