@@ -23,7 +23,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -31,6 +31,7 @@ use common::place::{Role, check_private};
 use memmap2::{MmapOptions, MmapRaw};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, FcntlArg, OFlag, fcntl, open, posix_fallocate};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, linkat};
 
@@ -83,6 +84,12 @@ impl Map {
             Err(e) => return Err(at(path, io::Error::from(e).kind(), &format!("create it: {}", e.desc()))),
         };
         let len = HEADER as u64 + capacity;
+        // Over this limit the kernel would not only refuse, but send SIGXFSZ, which kills.
+        if getrlimit(Resource::RLIMIT_FSIZE)?.0 < len {
+            let why =
+                format!("{len} bytes are over this shell's limit (ulimit -f); use a smaller --capacity");
+            return Err(at(path, ErrorKind::FileTooLarge, &why));
+        }
         while let Err(e) = posix_fallocate(&file, 0, len as i64) {
             if e != Errno::EINTR {
                 let why = format!("no room for {len} bytes: {}; use a smaller --capacity", e.desc());
@@ -143,14 +150,13 @@ impl Map {
         lock.l_len = 1;
         match fcntl(&self.file, FcntlArg::F_OFD_SETLK(&lock)) {
             Ok(_) => Ok(()),
-            Err(Errno::EAGAIN | Errno::EACCES) => Err(self.in_use(role)),
+            Err(Errno::EAGAIN | Errno::EACCES) => Err(at(
+                &self.path,
+                ErrorKind::AddrInUse,
+                &format!("in use: it has a {} already", role.name()),
+            )),
             Err(e) => Err(e.into()),
         }
-    }
-
-    /// The error for a second process in a role.
-    fn in_use(&self, role: Role) -> io::Error {
-        at(&self.path, ErrorKind::AddrInUse, &format!("in use: it has a {} already", role.name()))
     }
 
     /// Where the file is.
@@ -285,15 +291,13 @@ fn check(file: &File, path: &Path) -> io::Result<u64> {
         return Err(damaged(path, &format!("capacity is {capacity}, no power of two in range")));
     }
     let whole = HEADER as u64 + capacity;
-    match len.cmp(&whole) {
-        std::cmp::Ordering::Equal => Ok(capacity),
-        std::cmp::Ordering::Less => {
-            Err(damaged(path, &format!("file shrank to {len} bytes; its header says {whole}")))
-        }
-        std::cmp::Ordering::Greater => {
-            Err(damaged(path, &format!("file length is {len}; its header says {whole}")))
-        }
+    if len < whole {
+        return Err(damaged(path, &format!("file shrank to {len} bytes; its header says {whole}")));
     }
+    if len > whole {
+        return Err(damaged(path, &format!("file length is {len}; its header says {whole}")));
+    }
+    Ok(capacity)
 }
 
 fn damaged(path: &Path, what: &str) -> io::Error {
@@ -304,10 +308,4 @@ fn damaged(path: &Path, what: &str) -> io::Error {
 /// An error about the file at `path`.
 pub(crate) fn at(path: &Path, kind: ErrorKind, what: &str) -> io::Error {
     io::Error::new(kind, format!("{}: {what}", path.display()))
-}
-
-impl AsFd for Map {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
 }

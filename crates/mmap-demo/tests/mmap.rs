@@ -431,6 +431,16 @@ fn random_bytes_over_the_header_do_no_worse_than_an_error() {
 }
 
 #[test]
+fn a_limit_on_file_sizes_is_an_error_and_no_sigxfsz() {
+    let sandbox = Sandbox::new();
+    let mut shell = sandbox.command("/bin/sh");
+    let script = format!("ulimit -f 100; exec {} --name {}", MMAP.producer, sandbox.name());
+    shell.args(["-c", &script]);
+    Process::spawn(shell).end().expect(1).says("ulimit -f");
+    assert!(names(&sandbox).is_empty() && !map_of(&sandbox).exists());
+}
+
+#[test]
 fn the_futex_stands_in_two_crates_and_is_the_same() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("crates/");
     let of = |name: &str| fs::read_to_string(crates.join(name).join("src/futex.rs")).expect("read it");
