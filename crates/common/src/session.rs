@@ -39,6 +39,8 @@ pub struct Session {
     consumer: Option<args::Consumer>,
     output: Output,
     name: String,
+    /// What the other side must be told, besides the name.
+    told: String,
     other_side_needs: String,
     timeout: Option<Duration>,
     nonblocking: bool,
@@ -95,6 +97,7 @@ impl Session {
             output: Output::default(),
             identity,
             name: both.name.clone(),
+            told: String::new(),
             other_side_needs: String::new(),
             timeout: both.timeout,
             nonblocking: both.nonblocking,
@@ -288,15 +291,22 @@ impl Session {
         self.other_side_needs = args.into();
     }
 
+    /// What the other side must be told too, besides `--name`: `"--sync ring"`.
+    pub fn both_are_told(&mut self, flags: impl Into<String>) {
+        self.told = flags.into();
+    }
+
     /// The command that starts the other side.
     pub fn start_hint(&self) -> String {
-        let mut args = self.other_side_needs.clone();
-        if self.name != "demo" {
-            args = format!("--name {} {args}", self.name);
+        let (method, role) = (self.identity.method, self.identity.role.other().name());
+        let mut hint = format!("cargo run --bin {method}-{role}");
+        let name = (self.name != "demo").then(|| format!("--name {}", self.name));
+        let flags: Vec<_> =
+            name.into_iter().chain((!self.told.is_empty()).then(|| self.told.clone())).collect();
+        if !flags.is_empty() {
+            hint += &format!(" -- {}", flags.join(" "));
         }
-        let dashes = if args.is_empty() { "" } else { " -- " };
-        let (method, other) = (self.identity.method, self.identity.role.other().name());
-        format!("cargo run --bin {method}-{other}{dashes}{}", args.trim_end())
+        hint
     }
 
     /// Sleeps, unless something asks for the end meanwhile.

@@ -61,6 +61,9 @@ struct End {
 fn by_name(args: &Args, session: &mut Session) -> Result<()> {
     let (place, name) = (Place::open()?, &args.consumer.both.name);
     let fifo = FifoReader::create(place.channel(name, "fifo"))?;
+    if args.duplex {
+        session.both_are_told("--duplex");
+    }
     let mut replier = args.duplex.then(|| Replier::create(place.channel(name, "back"))).transpose()?;
     let pipe = session
         .meet(|block| if block || fifo.has_writer()? { fifo.open() } else { Err(WouldBlock.into()) })?;

@@ -48,6 +48,9 @@ fn by_name(args: &Args, items: &mut Items, session: &mut Session) -> Result<()> 
     let (place, name) = (Place::open()?, &args.producer.both.name);
     let longest = item::HEADER + args.producer.size();
     let mut fifo = FifoWriter::create(place.channel(name, "fifo"), longest, args.allow_torn)?;
+    if args.duplex {
+        session.both_are_told("--duplex");
+    }
     let mut replies = args.duplex.then(|| Replies::create(place.channel(name, "back"))).transpose()?;
     session.watch(fifo.watch()?);
     let pipe = session
