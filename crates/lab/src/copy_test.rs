@@ -104,7 +104,8 @@ fn entry(text: &str) -> Entry {
             entry.title = piece.split("**").nth(1).unwrap_or_default().to_owned();
         }
         if i % 2 == 0 {
-            part = ["dependencies:", "example:"].into_iter().find(|p| piece.contains(p)).unwrap_or(part);
+            let named = ["dependencies:", "example:"].into_iter().filter(|p| piece.contains(p));
+            part = named.max_by_key(|p| piece.rfind(p)).unwrap_or(part);
             in_parentheses = (in_parentheses || piece.contains('(')) && !piece.contains(')');
             continue;
         }

@@ -115,24 +115,27 @@ const PAIRS: [Pair; 6] = [
     Pair {
         method: "socket",
         what: "Socket: a pipe that also crosses the network; one listener, many connections",
-        look: "Two producers, one consumer that serves both at once: \"from\" tells them apart, and each \
-               has its own #0. It ends when the last of them has said goodbye.",
+        look: "Two producers wait for one consumer, which then serves both at once: \"from\" tells them \
+               apart, and each has its own #0. It ends when the last of them has said goodbye.",
         scene: &[
-            Start(Consumer, &[]),
+            Start(Producer, &["--count", "5", "--interval", "150ms"]),
             Until("waiting"),
             Start(Producer, &["--count", "3", "--interval", "150ms"]),
-            Start(Producer, &["--count", "3", "--interval", "150ms"]),
+            Until("waiting"),
+            Start(Consumer, &[]),
         ],
         size: "64KiB",
     },
     Pair {
         method: "rpc",
         what: "Remote procedure call: the producer calls a function, and the consumer runs it",
-        look: "An item is the argument of a call: \"sent\" means that the answer has come back.",
+        look: "An item is the argument of put(item), and \"sent\" means that its answer has come back. \
+               Another client calls sum(1, 2, 3) meanwhile, which runs in the consumer's process.",
         scene: &[
             Start(Consumer, &[]),
             Until("waiting"),
-            Start(Producer, &["--count", "5", "--interval", "150ms"]),
+            Start(Producer, &["--count", "6", "--interval", "150ms"]),
+            Start(Producer, &["--call", "sum", "1", "2", "3"]),
         ],
         size: "64KiB",
     },

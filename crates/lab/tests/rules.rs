@@ -105,7 +105,7 @@ fn what_counts_as_naming_common() {
 
 #[test]
 fn a_mechanism_and_a_binary_can_be_read_in_one_go() {
-    let broken = sources().iter().filter_map(|s| {
+    let broken = sources().into_iter().filter_map(|s| {
         let limit = match (s.is_mechanism(), s.is_binary()) {
             (true, _) => MECHANISM,
             (_, true) => BINARY,
