@@ -116,8 +116,8 @@ impl Consumer {
                 return Some(Received::Item);
             }
             Event::Gone(_, Ok(())) => {}
-            Event::Gone(_, Err(e)) => {
-                let notice = format!("a producer was lost: {e}");
+            Event::Gone(who, Err(e)) => {
+                let notice = format!("the producer ({who}) was lost: {e}");
                 // A cut frame outweighs a missing goodbye.
                 if self.lost.as_ref().is_none_or(|l| l.kind() == ErrorKind::ConnectionAborted) {
                     self.lost = Some(io::Error::new(kind_of_loss(&e), notice.clone()));

@@ -51,8 +51,8 @@ pub enum Event {
         /// Which.
         kind: u32,
     },
-    /// A client that had said HELLO has gone, with a goodbye (`Ok`) or without.
-    Gone(Id, io::Result<()>),
+    /// A client that had said HELLO (its name, to be shown) has gone, with a goodbye (`Ok`) or without.
+    Gone(String, io::Result<()>),
     /// Nothing to act upon, but worth a line: a stranger, or no descriptors left.
     Notice(String),
 }
@@ -121,16 +121,6 @@ impl Server {
         self.peers.get(&id).map_or(&[], |peer| peer.reader.body())
     }
 
-    /// Who is at the other end: `pid 4711` or an address.
-    pub fn peer(&self, id: Id) -> &str {
-        self.peers.get(&id).map_or("nobody", |peer| &peer.connection.peer)
-    }
-
-    /// How many frames of a client have been handed out.
-    pub fn taken(&self, id: Id) -> u64 {
-        self.peers.get(&id).map_or(0, |peer| peer.taken)
-    }
-
     /// How many clients there are that have said HELLO.
     pub fn clients(&self) -> usize {
         self.peers.values().filter(|peer| peer.greeted).count()
@@ -169,7 +159,7 @@ impl Server {
         };
         self.close(id);
         Some(match end {
-            end if greeted => Event::Gone(id, end),
+            end if greeted => Event::Gone(name, end),
             Ok(()) => Event::Notice(format!("{name} left without a word")),
             Err(e) => Event::Notice(format!("refused {name}: {e}")),
         })
@@ -249,7 +239,9 @@ impl Peer {
                     Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                         return Ok(None);
                     }
-                    Err(e) => return Err(self.reader.cut().unwrap_or(e)),
+                    // Reset: it went without having read all that it was sent.
+                    Err(e) if e.kind() == ErrorKind::ConnectionReset => return self.ended(),
+                    Err(e) => return Err(e),
                 },
             }
         };
