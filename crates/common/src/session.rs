@@ -40,7 +40,6 @@ pub struct Session {
     output: Output,
     name: String,
     /// What the other side must be told, besides the name.
-    told: String,
     other_side_needs: String,
     timeout: Option<Duration>,
     nonblocking: bool,
@@ -97,7 +96,6 @@ impl Session {
             output: Output::default(),
             identity,
             name: both.name.clone(),
-            told: String::new(),
             other_side_needs: String::new(),
             timeout: both.timeout,
             nonblocking: both.nonblocking,
@@ -291,18 +289,13 @@ impl Session {
         self.other_side_needs = args.into();
     }
 
-    /// What the other side must be told too, besides `--name`: `"--sync ring"`.
-    pub fn both_are_told(&mut self, flags: impl Into<String>) {
-        self.told = flags.into();
-    }
-
     /// The command that starts the other side.
     pub fn start_hint(&self) -> String {
-        let (method, role) = (self.identity.method, self.identity.role.other().name());
-        let mut hint = format!("cargo run --bin {method}-{role}");
-        let name = (self.name != "demo").then(|| format!("--name {}", self.name));
+        let mut hint =
+            format!("cargo run --bin {}-{}", self.identity.method, self.identity.role.other().name());
+        let name = if self.name == "demo" { String::new() } else { format!("--name {}", self.name) };
         let flags: Vec<_> =
-            name.into_iter().chain((!self.told.is_empty()).then(|| self.told.clone())).collect();
+            [name.as_str(), &self.other_side_needs].into_iter().filter(|f| !f.is_empty()).collect();
         if !flags.is_empty() {
             hint += &format!(" -- {}", flags.join(" "));
         }

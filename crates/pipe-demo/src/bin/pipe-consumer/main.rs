@@ -62,7 +62,7 @@ fn by_name(args: &Args, session: &mut Session) -> Result<()> {
     let (place, name) = (Place::open()?, &args.consumer.both.name);
     let fifo = FifoReader::create(place.channel(name, "fifo"))?;
     if args.duplex {
-        session.both_are_told("--duplex");
+        session.other_side_needs("--duplex");
     }
     let mut replier = args.duplex.then(|| Replier::create(place.channel(name, "back"))).transpose()?;
     let pipe = session

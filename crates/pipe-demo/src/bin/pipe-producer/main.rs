@@ -49,7 +49,7 @@ fn by_name(args: &Args, items: &mut Items, session: &mut Session) -> Result<()> 
     let longest = item::HEADER + args.producer.size();
     let mut fifo = FifoWriter::create(place.channel(name, "fifo"), longest, args.allow_torn)?;
     if args.duplex {
-        session.both_are_told("--duplex");
+        session.other_side_needs("--duplex");
     }
     let mut replies = args.duplex.then(|| Replies::create(place.channel(name, "back"))).transpose()?;
     session.watch(fifo.watch()?);
