@@ -14,7 +14,8 @@ use std::io::{self, ErrorKind};
 
 use common::place::{Attachment, Role};
 
-use crate::map::{Map, at};
+use crate::header::at;
+use crate::map::Map;
 use crate::reader::{Reader, Record};
 use crate::ring::unread;
 use crate::site::Site;

@@ -12,7 +12,7 @@
 //! |---|---|
 //! | [`positions`] | two counters say what is written and what is read; who finds nothing sleeps |
 //! | [`ring`], [`writer`], [`reader`] | records of any length in a ring of bytes, written and read in place |
-//! | [`map`] | the file: made whole, checked when it is opened, watched for being cut |
+//! | [`header`], [`map`] | the file: made whole, checked when it is opened, watched for being cut |
 //! | [`site`] | which file, and that it has one producer and one consumer |
 //! | [`producer`], [`consumer`] | an end of the ring: coming, looking who is there, leaving |
 //! | [`futex`] | sleeping until a word in shared memory changes |
@@ -22,6 +22,7 @@
 
 pub mod consumer;
 pub mod futex;
+pub mod header;
 pub mod map;
 pub mod positions;
 pub mod producer;

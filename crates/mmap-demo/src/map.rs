@@ -1,13 +1,5 @@
 //! The mapped file: made whole before it has a name, checked before it is believed.
 //!
-//! ```text
-//!   0        8         12       16         24   64                 320     4096          4096+capacity
-//!   +--------+---------+--------+----------+----+------------------+-------+-------------+
-//!   | magic  | version | header | capacity | 0… | Positions        | 0…    | bytes       |
-//!   +--------+---------+--------+----------+----+------------------+-------+-------------+
-//!     8 bytes  u32       u32      u64            crate::positions            crate::ring
-//! ```
-//!
 //! A file is created without a name (`O_TMPFILE`), gets its blocks (`posix_fallocate`: a full disk is an
 //! error here, where without it the first touch of a page would be SIGBUS) and its header, and then its name
 //! by `linkat`: so nobody ever sees half a file, and a creator that is killed leaves none.
@@ -35,21 +27,9 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, linkat};
 
+use crate::header::{HEADER, POSITIONS, at, check, damaged, header};
 use crate::positions::Positions;
 use crate::sigbus::Guarded;
-
-/// Bytes before the ring: one page.
-pub const HEADER: usize = 4096;
-/// Where the positions are.
-pub const POSITIONS: usize = 64;
-/// The first bytes of the file.
-pub const MAGIC: [u8; 8] = *b"ipc-map\n";
-/// Changes with the layout.
-pub const VERSION: u32 = 1;
-/// The smallest ring: one page.
-pub const MIN_CAPACITY: u64 = 4096;
-/// The largest ring.
-pub const MAX_CAPACITY: u64 = 1 << 40;
 
 const _: () = assert!(POSITIONS.is_multiple_of(64) && POSITIONS + size_of::<Positions>() <= HEADER);
 
@@ -254,58 +234,4 @@ impl Map {
         }
         self.damaged("a page of it cannot be read")
     }
-}
-
-/// The constant part of the header.
-fn header(capacity: u64) -> [u8; 24] {
-    let mut bytes = [0; 24];
-    bytes[0..8].copy_from_slice(&MAGIC);
-    bytes[8..12].copy_from_slice(&VERSION.to_le_bytes());
-    bytes[12..16].copy_from_slice(&(HEADER as u32).to_le_bytes());
-    bytes[16..24].copy_from_slice(&capacity.to_le_bytes());
-    bytes
-}
-
-/// Checks the header and the size: the ring's capacity. Read by pread(2), which cannot raise SIGBUS.
-fn check(file: &File, path: &Path) -> io::Result<u64> {
-    let len = file.metadata()?.len();
-    let mut found = [0; 24];
-    match file.read_exact_at(&mut found, 0) {
-        Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
-            return Err(damaged(path, &format!("it has {len} bytes, and a header alone has {HEADER}")));
-        }
-        done => done?,
-    }
-    let u32_at = |i: usize| u32::from_le_bytes(found[i..i + 4].try_into().expect("four bytes"));
-    let capacity = u64::from_le_bytes(found[16..24].try_into().expect("eight bytes"));
-    if found[0..8] != MAGIC {
-        return Err(damaged(path, &format!("magic is {:02x?}, not {MAGIC:02x?}", &found[0..8])));
-    }
-    if u32_at(8) != VERSION {
-        return Err(damaged(path, &format!("version is {}, not {VERSION}", u32_at(8))));
-    }
-    if u32_at(12) != HEADER as u32 {
-        return Err(damaged(path, &format!("header length is {}, not {HEADER}", u32_at(12))));
-    }
-    if !capacity.is_power_of_two() || !(MIN_CAPACITY..=MAX_CAPACITY).contains(&capacity) {
-        return Err(damaged(path, &format!("capacity is {capacity}, no power of two in range")));
-    }
-    let whole = HEADER as u64 + capacity;
-    if len < whole {
-        return Err(damaged(path, &format!("file shrank to {len} bytes; its header says {whole}")));
-    }
-    if len > whole {
-        return Err(damaged(path, &format!("file length is {len}; its header says {whole}")));
-    }
-    Ok(capacity)
-}
-
-fn damaged(path: &Path, what: &str) -> io::Error {
-    let why = format!("{what}: foreign or damaged; not touched; if nobody needs it: rm {}", path.display());
-    at(path, ErrorKind::InvalidData, &why)
-}
-
-/// An error about the file at `path`.
-pub(crate) fn at(path: &Path, kind: ErrorKind, what: &str) -> io::Error {
-    io::Error::new(kind, format!("{}: {what}", path.display()))
 }

@@ -15,7 +15,8 @@ use std::io::{self, ErrorKind};
 
 use common::place::{Attachment, Role};
 
-use crate::map::{MAX_CAPACITY, MIN_CAPACITY, Map, at};
+use crate::header::{MAX_CAPACITY, MIN_CAPACITY, at};
+use crate::map::Map;
 use crate::ring::{room_for, unread};
 use crate::site::Site;
 use crate::writer::{Reservation, Writer};

@@ -79,7 +79,7 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::map::{HEADER, POSITIONS};
+    use crate::header::{HEADER, POSITIONS};
     use crate::reader::Reader;
     use crate::writer::Writer;
 

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use common::place::{Attachment, Channel, Guard, Place, Role};
 
-use crate::map::at;
+use crate::header::at;
 
 /// A file, and the names of who is attached to it.
 #[derive(Clone, Debug)]
