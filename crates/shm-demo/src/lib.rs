@@ -31,6 +31,7 @@ pub mod memory;
 pub mod mutex;
 pub mod object;
 pub mod posix_semaphore;
+pub mod post_mortem;
 pub mod ring;
 pub mod robust;
 pub mod seat;

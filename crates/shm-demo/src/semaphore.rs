@@ -17,21 +17,21 @@
 //!
 //! Limits: a semaphore does not know who took it. What a killed process had taken is never given back:
 //! the lock, and nobody gets in any more; or a slot, and the capacity has shrunk. The pids that are written
-//! down beside the semaphores change nothing about that, they only let [`SemaphoreBuffer::look`] say what
+//! down beside the semaphores change nothing about that, they only let [`crate::post_mortem`] say what
 //! happened instead of hanging. [`crate::mutex`] is the step further.
 //!
 //! Calls: those of [`crate::posix_semaphore`]. See also Silberschatz, Galvin, Gagne, *Operating System Concepts*, "The Bounded-Buffer Problem".
 
 use std::io::{self, ErrorKind};
 use std::mem::offset_of;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::time::Duration;
+use std::sync::atomic::Ordering::Relaxed;
 
 use libc::sem_t;
 
 use crate::memory::Memory;
 use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
 use crate::posix_semaphore::Semaphore;
+use crate::post_mortem::{self, HANDS};
 
 /// The control words, for their offsets.
 #[repr(C)]
@@ -51,23 +51,20 @@ struct Control {
 #[repr(C, align(64))]
 struct Line<T>(T);
 
-const EMPTY: usize = CONTROL + offset_of!(Control, empty);
-const FULL: usize = CONTROL + offset_of!(Control, full);
-const MUTEX: usize = CONTROL + offset_of!(Control, mutex);
-const HOLDER: usize = CONTROL + offset_of!(Control, holder);
-const DEATHS: usize = CONTROL + offset_of!(Control, deaths);
+pub(crate) const EMPTY: usize = CONTROL + offset_of!(Control, empty);
+pub(crate) const FULL: usize = CONTROL + offset_of!(Control, full);
+pub(crate) const MUTEX: usize = CONTROL + offset_of!(Control, mutex);
+pub(crate) const HOLDER: usize = CONTROL + offset_of!(Control, holder);
+pub(crate) const DEATHS: usize = CONTROL + offset_of!(Control, deaths);
 const HEAD: usize = CONTROL + offset_of!(Control, head);
 const TAIL: usize = CONTROL + offset_of!(Control, tail);
-/// `hands[slots]`: the pids of consumers that have an item in hand, whose slot is not yet free again.
-const HANDS: usize = CONTROL + size_of::<Control>();
-/// In a hand: its process died, and the slot is lost.
-const LOST: u32 = u32::MAX;
 /// In a slot, before the item: its length.
 const SLOT_HEADER: usize = 8;
 /// How often to look at a taken lock before sleeping: a few microseconds.
 const LOOKS: u32 = 100;
 
-const _: () = assert!(EMPTY == 128 && FULL == 192 && MUTEX == 256 && HOLDER == 320 && HANDS == 384);
+const _: () =
+    assert!(EMPTY == 128 && FULL == 192 && MUTEX == 256 && HOLDER == 320 && size_of::<Control>() == 256);
 
 /// What this mechanism wants of its object.
 pub static FORMAT: Format =
@@ -204,13 +201,7 @@ impl SemaphoreBuffer {
         }
         let at = self.slot(head);
         let len = self.object.check_length(memory.word(at).load(Relaxed))?;
-        // There are as many hands as tokens, so one is free; mostly the first that is looked at.
-        let slots = self.object.shape.slots;
-        let free = |h: &u32| memory.word(HANDS + 4 * *h as usize).load(Relaxed) == 0;
-        let hand = (0..slots).map(|h| (head as u32 % slots + h) % slots).find(free);
-        let hand = hand.ok_or_else(|| self.object.damaged("hands", slots.into(), "fewer than slots"))?;
-        memory.word(HANDS + 4 * hand as usize).store(std::process::id(), Relaxed);
-        self.hand = Some(hand);
+        self.hand = Some(post_mortem::take_in_hand(&self.object, head)?);
         self.item.resize(len, 0);
         memory.read(at + SLOT_HEADER, &mut self.item);
         memory.long(HEAD).store(head.wrapping_add(1), Relaxed);
@@ -228,7 +219,7 @@ impl SemaphoreBuffer {
     /// None; it is fallible as in the other three mechanisms.
     pub fn done(&mut self) -> io::Result<()> {
         if let Some(hand) = self.hand.take() {
-            self.object.memory.word(HANDS + 4 * hand as usize).store(0, Release);
+            post_mortem::put_down(&self.object, hand);
             self.semaphore(EMPTY).post();
         }
         Ok(())
@@ -241,47 +232,18 @@ impl SemaphoreBuffer {
     /// `ConnectionAborted` if a dead process has the lock, or the dead have all the slots.
     pub fn look(&mut self) -> io::Result<()> {
         self.object.look(|object, pid| {
-            object.memory.word(DEATHS).fetch_add(1, Relaxed);
-            for hand in hands(object).filter(|h| h.load(Acquire) == pid) {
-                hand.store(LOST, Relaxed);
-            }
+            post_mortem::bury(object, pid);
             Ok(())
         })?;
-        let lost = hands(&self.object).filter(|h| h.load(Relaxed) == LOST).count();
+        let lost = post_mortem::lost_slots(&self.object);
         if lost > std::mem::replace(&mut self.lost, lost) {
+            let slots = self.object.shape.slots;
             self.note = Some(format!(
-                "a consumer died with an item in hand: {lost} of {} slots lost, for a semaphore has no owner \
-                 who could give them back (--sync mutex has one)",
-                self.object.shape.slots
+                "a consumer died with an item in hand: {lost} of {slots} slots lost, for a semaphore has no \
+                 owner who could give them back (--sync mutex has one)"
             ));
         }
-        self.diagnose()
-    }
-
-    /// What the dead took along is found by what stays missing: nobody stays inside the lock, and no token
-    /// stays away, for a tenth of a second, unless a consumer has an item in hand.
-    fn diagnose(&self) -> io::Result<()> {
-        let slots = self.object.shape.slots;
-        let deaths = self.object.memory.word(DEATHS).load(Relaxed);
-        let mut finding = String::new();
-        for _ in 0..20 {
-            let holder = self.object.memory.word(HOLDER).load(Relaxed);
-            if deaths == 0 {
-                return Ok(());
-            } else if self.semaphore(MUTEX).value()? == 0 && !self.object.is_living(holder) {
-                finding = "lock held by a dead process: a semaphore has no owner, so nobody can go on".into();
-            } else if deaths >= slots
-                && self.semaphore(EMPTY).value()? + self.semaphore(FULL).value()? == 0
-                && hands(&self.object).all(|h| [0, LOST].contains(&h.load(Relaxed)))
-            {
-                finding = format!("all {slots} slots are lost with processes that died: nobody can go on");
-            } else {
-                return Ok(());
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        let way_out = "end the others and start again, or use --sync mutex";
-        Err(io::Error::new(ErrorKind::ConnectionAborted, format!("{finding}; {way_out}")))
+        post_mortem::diagnose(&self.object)
     }
 
     /// What happened that a user should know, once.
@@ -340,8 +302,4 @@ impl Drop for SemaphoreBuffer {
     fn drop(&mut self) {
         let _ = self.leave(false, 0);
     }
-}
-
-fn hands(object: &Object) -> impl Iterator<Item = &std::sync::atomic::AtomicU32> {
-    (0..object.shape.slots as usize).map(|h| object.memory.word(HANDS + 4 * h))
 }

@@ -127,6 +127,15 @@ fn an_item_larger_than_a_slot_is_wrong_usage() {
 }
 
 #[test]
+fn a_buffer_that_does_not_fit_is_refused_when_it_is_made() {
+    let sandbox = Sandbox::new();
+    // A PiB. Reserved at once: else this would be SIGBUS at the first item that finds no page.
+    let args = ["--slots", "1048576", "--slot-size", "1GiB"];
+    sandbox.producer(&RING, &args).end().expect(1).says("No space left").says("enlarge /dev/shm");
+    assert!(sandbox.left().is_empty());
+}
+
+#[test]
 fn a_full_buffer_says_so_and_what_to_do() {
     for pair in [SEMAPHORE, MUTEX, RING, NONE] {
         let sandbox = Sandbox::new();
