@@ -25,6 +25,7 @@
 #![deny(unsafe_code)]
 
 pub mod buffer;
+pub mod event;
 pub mod futex;
 pub mod header;
 pub mod memory;

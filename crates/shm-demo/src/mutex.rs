@@ -13,7 +13,7 @@
 //!   left half done: the states of the slots are the truth, and both queues are made anew from them.
 //! - So does every slot. An item is TAKEN until it has been consumed ([`MutexBuffer::done`]); if its consumer
 //!   dies, it is FULL again. The capacity never changes, and nothing is lost; an item in hand may come twice.
-//! - Who finds nothing sleeps on a futex, and is counted, so that nobody makes a system call to wake nobody.
+//! - Who finds nothing sleeps on a futex, and is counted ([`crate::event`]), so that nobody makes a system call to wake nobody.
 //!   (Not a condition variable: a process-shared one hangs once a waiter was killed.)
 //!
 //! Guarantees: any number of producers and consumers; every item once; in order for each producer.
@@ -24,9 +24,8 @@
 use std::cell::Cell;
 use std::io::{self, ErrorKind};
 use std::mem::offset_of;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 
-use crate::futex;
+use crate::event::Event;
 use crate::memory::Memory;
 use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
 use crate::robust::{self, Locked};
@@ -36,24 +35,14 @@ use crate::slots::{self, FREE, FULL, Queue, Slots};
 #[repr(C)]
 struct Control {
     mutex: [u64; robust::SIZE / 8],
-    items: Event,
-    space: Event,
+    items: [u32; 2],
+    space: [u32; 2],
     // The rest is in `slots`.
-}
-
-/// Something to wait for.
-#[repr(C)]
-struct Event {
-    /// The futex: changes with every wake.
-    sequence: u32,
-    /// How many sleep, or are about to: never fewer than really do.
-    sleepers: u32,
 }
 
 const MUTEX: usize = CONTROL + offset_of!(Control, mutex);
 const ITEMS: usize = CONTROL + offset_of!(Control, items);
 const SPACE: usize = CONTROL + offset_of!(Control, space);
-const SLEEPERS: usize = offset_of!(Event, sleepers);
 
 const _: () = assert!(ITEMS == 192 && SPACE == 200 && CONTROL + size_of::<Control>() == slots::QUEUES);
 
@@ -108,10 +97,11 @@ impl MutexBuffer {
     pub fn push(&mut self, item: &[u8]) -> io::Result<()> {
         self.object.check_item(item)?;
         loop {
-            let seen = self.object.memory.word(SPACE).load(Acquire);
+            let space = Event { memory: &self.object.memory, at: SPACE };
+            let seen = space.seen();
             let inside = Inside::enter(&self.object, &self.repaired)?;
             match inside.put(item) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => inside.leave_and_sleep(SPACE, seen)?,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => space.sleep(seen, inside)?,
                 done => return done,
             }
         }
@@ -135,10 +125,11 @@ impl MutexBuffer {
     /// As [`MutexBuffer::try_pop`], without `WouldBlock`.
     pub fn pop(&mut self) -> io::Result<bool> {
         loop {
-            let seen = self.object.memory.word(ITEMS).load(Acquire);
+            let items = Event { memory: &self.object.memory, at: ITEMS };
+            let seen = items.seen();
             let inside = Inside::enter(&self.object, &self.repaired)?;
             match inside.take(&mut self.hand, &mut self.item) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => inside.leave_and_sleep(ITEMS, seen)?,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => items.sleep(seen, inside)?,
                 done => return done,
             }
         }
@@ -204,7 +195,7 @@ impl MutexBuffer {
         if self.hand.is_some() {
             Inside::enter(&self.object, &self.repaired)?.give_back(&mut self.hand);
         }
-        self.object.leave(goodbye, left, |memory| wake_all(memory, ITEMS))
+        self.object.leave(goodbye, left, |memory| Event { memory, at: ITEMS }.wake_all())
     }
 }
 
@@ -229,8 +220,8 @@ impl<'a> Inside<'a> {
             slots.free_half_filled();
             slots.rebuild_queues();
             // It may have died just before it woke somebody.
-            wake_all(memory, ITEMS);
-            wake_all(memory, SPACE);
+            Event { memory, at: ITEMS }.wake_all();
+            Event { memory, at: SPACE }.wake_all();
             repaired.set(true);
         })?;
         Ok(Inside { object, slots, _locked })
@@ -290,36 +281,16 @@ impl<'a> Inside<'a> {
         }
     }
 
-    /// Wakes one who sleeps until `event`. The waker does the counting, because a sleeper may be killed: so
-    /// `sleepers` can be too high, which costs a system call in vain, but never too low.
     fn wake(&self, event: usize) {
-        let sleepers = self.object.memory.word(event + SLEEPERS).load(Relaxed);
-        if sleepers > 0 {
-            self.object.memory.word(event + SLEEPERS).store(sleepers - 1, Relaxed);
-            self.object.memory.word(event).fetch_add(1, Relaxed);
-            futex::wake(self.object.memory.word(event), 1);
-        }
+        Event { memory: &self.object.memory, at: event }.wake_one();
     }
-
-    /// `seen` is the event's sequence from before we looked. Whoever came later with something for us, or with
-    /// the goodbye, has changed it: then this returns at once.
-    fn leave_and_sleep(self, event: usize, seen: u32) -> io::Result<()> {
-        let memory = &self.object.memory;
-        memory.word(event + SLEEPERS).fetch_add(1, Relaxed);
-        drop(self);
-        futex::wait(memory.word(event), seen)
-    }
-}
-
-fn wake_all(memory: &Memory, event: usize) {
-    // Release: pairs with the Acquire of `seen`. Who has seen the new sequence sees the goodbye too.
-    memory.word(event).fetch_add(1, Release);
-    futex::wake(memory.word(event), i32::MAX);
 }
 
 #[cfg(test)]
 mod tests {
     use common::place::Place;
+
+    use std::sync::atomic::Ordering::Relaxed;
 
     use super::*;
     use crate::seat::Seat;

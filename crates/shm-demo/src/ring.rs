@@ -182,10 +182,7 @@ impl Ring {
         &self.item
     }
 
-    /// The item in hand has been consumed: its slot is free for another.
-    ///
-    /// # Errors
-    /// None; it is fallible as in the other three mechanisms.
+    /// The item in hand has been consumed: its slot is free for another. (It cannot fail.)
     pub fn done(&mut self) -> io::Result<()> {
         if std::mem::take(&mut self.in_hand) {
             self.mine = self.mine.wrapping_add(1);

@@ -213,10 +213,7 @@ impl SemaphoreBuffer {
         &self.item
     }
 
-    /// The item in hand has been consumed: its slot is free for another.
-    ///
-    /// # Errors
-    /// None; it is fallible as in the other three mechanisms.
+    /// The item in hand has been consumed: its slot is free for another. (It cannot fail.)
     pub fn done(&mut self) -> io::Result<()> {
         if let Some(hand) = self.hand.take() {
             post_mortem::put_down(&self.object, hand);
@@ -261,7 +258,7 @@ impl SemaphoreBuffer {
         self.leave(true, left as usize)
     }
 
-    /// Leaves at once, whatever is left. `goodbye` is what [`SemaphoreBuffer::finish`] says.
+    /// Leaves at once; `left` items are left behind if somebody is there.
     pub fn leave(&mut self, goodbye: bool, left: usize) -> io::Result<()> {
         self.done()?;
         // One token more than there are items wakes a consumer, who passes it on.
@@ -274,10 +271,7 @@ impl SemaphoreBuffer {
 
     fn lock(&self, block: bool) -> io::Result<()> {
         // Whoever is inside comes out again in less time than it takes to sleep and be woken.
-        let inside = (0..LOOKS).any(|_| {
-            std::hint::spin_loop();
-            matches!(self.semaphore(MUTEX).try_wait(), Ok(true))
-        });
+        let inside = (0..LOOKS).any(|_| matches!(self.semaphore(MUTEX).try_wait(), Ok(true)));
         if !inside {
             if !block {
                 return Err(ErrorKind::WouldBlock.into());

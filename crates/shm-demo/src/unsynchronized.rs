@@ -154,9 +154,6 @@ impl Unsynchronized {
     }
 
     /// Nothing: the slot was free as soon as the item was copied.
-    ///
-    /// # Errors
-    /// None; it is fallible as in the other three mechanisms.
     pub fn done(&mut self) -> io::Result<()> {
         Ok(())
     }
