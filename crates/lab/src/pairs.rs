@@ -135,6 +135,7 @@ const PAIRS: [Pair; 6] = [
             Start(Consumer, &[]),
             Until("waiting"),
             Start(Producer, &["--count", "6", "--interval", "150ms"]),
+            Until("sent #0"),
             Start(Producer, &["--call", "sum", "1", "2", "3"]),
         ],
         size: "64KiB",

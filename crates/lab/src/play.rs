@@ -110,13 +110,13 @@ fn prefix(role: Role, mark: &str) -> String {
     format!("{} {mark} ", role.name())
 }
 
-/// One line of a side: items plainly, what it waits for so that it is seen, the rest in the background.
+/// One line of a side: what it waits for is to be seen, and what is always the same is not in the way.
 fn say_line(role: Role, text: &str) {
     let style = match text.split([' ', ':']).next() {
         Some("error" | "warning") => Style::new().red().bold(),
-        Some("blocked" | "unblocked") => Style::new().yellow().bold(),
-        Some("sent" | "received") if text.contains('#') => Style::new(),
-        _ => Style::new().dim(),
+        Some("blocked" | "unblocked") => Style::new().yellow(),
+        Some("pid" | "waiting") => Style::new().dim(),
+        _ => Style::new(),
     };
     let prefix = colour(role).apply_to(prefix(role, "│"));
     print_wrapped(&prefix.to_string(), &style, text);

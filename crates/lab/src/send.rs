@@ -65,8 +65,9 @@ pub fn send(pair: &Pair, stage: &Stage, source: &Source) -> Result<Sent> {
     cast.start(stage.command(pair, Role::Producer, &[&shape[..], &quiet[..]].concat()))?;
     let ended = follow(&mut cast, &output, source.bytes, pair)?;
     let time = start.elapsed();
-    for side in &ended {
-        ensure!(side.status == 0, "a side ended with {}: {}", side.status, side.lines.join("; "));
+    for (who, side) in ended.iter().enumerate() {
+        let binary = pair.binary(if who == consumer { Role::Consumer } else { Role::Producer });
+        ensure!(side.status == 0, "{binary} ended with {}: {}", side.status, side.lines.join("; "));
     }
     let [received, sent] = [&ended[consumer], &ended[1 - consumer]].map(|side| {
         serde_json::from_str::<Value>(side.lines.last().map_or("", String::as_str)).unwrap_or_default()
