@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
@@ -308,7 +308,15 @@ impl Process {
     /// The same with standard input and output as they are; only piped ones are followed.
     pub fn follow(mut command: Command) -> Process {
         let what = format!("{command:?}");
-        let mut child = command.spawn().unwrap_or_else(|e| panic!("start {what}: {e}"));
+        let deadline = Instant::now() + SOON;
+        let mut child = loop {
+            match command.spawn() {
+                Ok(child) => break child,
+                // A child that another test is just starting still has the copy of the binary open for writing.
+                Err(e) if e.kind() == ErrorKind::ExecutableFileBusy && Instant::now() < deadline => {}
+                Err(e) => panic!("start {what}: {e}"),
+            }
+        };
         let stdout = child.stdout.take().map(Stream::follow).unwrap_or_default();
         let stderr = child.stderr.take().map(Stream::follow).unwrap_or_default();
         Process { child, what, stdout, stderr }

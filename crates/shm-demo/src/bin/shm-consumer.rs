@@ -33,6 +33,9 @@ fn main() -> ExitCode {
 
 fn consume(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
     let (place, name) = (Place::open()?, &args.consumer.both.name);
+    if sync != SyncKind::Semaphore {
+        session.other_side_needs(format!("--sync {}", sync.name()));
+    }
     session.watch(seat::channel(&place, name).watch()?);
     let mut seat = Some(Buffer::wait(&place, name, sync)?);
     let mut buffer = session.meet(|_| Buffer::open(&mut seat, sync)?.ok_or(WouldBlock.into()))?;

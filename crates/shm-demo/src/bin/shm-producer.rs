@@ -41,6 +41,9 @@ fn produce(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
     let mut items = Items::new(&args.producer, session)?;
     let shape = shape(args)?;
     let (place, name) = (Place::open()?, &args.producer.both.name);
+    if sync != SyncKind::Semaphore {
+        session.other_side_needs(format!("--sync {}", sync.name()));
+    }
     session.watch(seat::channel(&place, name).watch()?);
     let buffer = Buffer::create(&place, name, sync, shape)?;
     let mut end = End { buffer, hint: session.start_hint() };
