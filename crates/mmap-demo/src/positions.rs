@@ -163,3 +163,14 @@ fn sleep_unless(sleeps: &AtomicU32, happened: impl FnOnce() -> bool) -> io::Resu
 fn has_come(position: u64, wanted: u64) -> bool {
     wanted.wrapping_sub(position) as i64 <= 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_are_compared_beyond_the_wrap() {
+        assert!(has_come(7, 7) && has_come(8, 7) && !has_come(6, 7));
+        assert!(has_come(16, u64::MAX - 15) && !has_come(u64::MAX - 15, 16));
+    }
+}

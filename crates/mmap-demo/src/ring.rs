@@ -73,10 +73,11 @@ pub(crate) fn checked_positions(map: &Map) -> io::Result<(u64, u64)> {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::OpenOptions;
+    use std::fs::{File, OpenOptions};
     use std::io::ErrorKind;
     use std::os::unix::fs::FileExt;
     use std::path::PathBuf;
+    use std::time::{Duration, Instant};
 
     use super::*;
     use crate::header::{HEADER, POSITIONS};
@@ -179,6 +180,38 @@ mod tests {
                 assert!(take(&mut reader) == record(n, n * 7 % 1000), "record {n}");
             }
         });
+    }
+
+    /// Waits until one end sleeps: its word, `at` bytes behind the positions' beginning, says so.
+    fn until_asleep(ring: &Ring, at: usize) {
+        let (mut word, deadline) = ([0; 4], Instant::now() + Duration::from_secs(10));
+        while word != [1, 0, 0, 0] {
+            assert!(Instant::now() < deadline, "nobody sleeps");
+            let file = File::open(&ring.path).expect("open");
+            file.read_exact_at(&mut word, (POSITIONS + at) as u64).expect("read");
+        }
+    }
+
+    #[test]
+    fn a_sleeper_is_woken_though_nobody_else_goes_to_sleep() {
+        let soon = Duration::from_secs(10);
+        let (ring, mut writer, mut reader) = Ring::new(NEAR_WRAP);
+        let (found, finding) = std::sync::mpsc::channel();
+        std::thread::spawn(move || found.send((reader.find(), reader)));
+        until_asleep(&ring, 128);
+        writer.try_push(b"one").expect("push");
+        let (found, mut reader) = finding.recv_timeout(soon).expect("the reader was woken");
+        assert_eq!(found.expect("find"), 3);
+
+        while writer.try_push(&[7; 100]).is_ok() {}
+        let (pushed, pushing) = std::sync::mpsc::channel();
+        std::thread::spawn(move || pushed.send(writer.push(&[7; 100])));
+        until_asleep(&ring, 192);
+        for _ in 0..10 {
+            reader.try_find().expect("find");
+            take(&mut reader);
+        }
+        pushing.recv_timeout(soon).expect("the writer was woken").expect("push");
     }
 
     #[test]
