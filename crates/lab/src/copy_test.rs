@@ -66,7 +66,8 @@ pub fn copy_test(crates: &[String]) -> Result<bool> {
                 Err(e) if e.is::<Stopped>() => return Err(e),
                 Err(e) => {
                     good = false;
-                    say(&Style::new().red(), "✗ ", &format!("{what}: {e:#}"));
+                    say(&Style::new().red(), "✗ ", &what);
+                    println!("{e:#}");
                 }
             }
         }

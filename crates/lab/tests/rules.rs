@@ -127,7 +127,7 @@ fn every_file_begins_with_what_it_is() {
 fn the_futex_of_both_lessons_is_the_same() {
     let [a, b] = ["shm-demo", "mmap-demo"]
         .map(|c| fs::read_to_string(crates().join(c).join("src/futex.rs")).expect("futex.rs"));
-    assert_eq!(a, b, "futex.rs stands twice, so that each lesson can be copied whole");
+    assert!(a == b, "futex.rs stands twice, so that each lesson can be copied whole");
 }
 
 #[test]
