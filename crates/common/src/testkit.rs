@@ -179,10 +179,15 @@ impl Sandbox {
         dir
     }
 
+    /// Where the processes go that find no `XDG_RUNTIME_DIR`.
+    fn private_dir(&self) -> PathBuf {
+        PathBuf::from(format!("/tmp/ipc-lab-{}", self.user.unwrap_or(geteuid().as_raw())))
+    }
+
     /// What the processes left: names in their directory and in /dev/shm.
     pub fn left(&self) -> Vec<String> {
         let mut left = Vec::new();
-        let private = PathBuf::from(format!("/tmp/ipc-lab-{}", self.user.unwrap_or(geteuid().as_raw())));
+        let private = self.private_dir();
         for dir in [self.dir.as_path(), &private, Path::new("/dev/shm"), Path::new("/dev/mqueue")] {
             for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
                 let name = entry.file_name().to_string_lossy().into_owned();
@@ -218,6 +223,8 @@ impl Default for Sandbox {
 impl Drop for Sandbox {
     fn drop(&mut self) {
         let left = self.left();
+        // What outlives its makers does not outlive the test.
+        let _ = fs::remove_file(self.private_dir().join(format!("{}.map", self.name)));
         let _ = fs::remove_dir_all(&self.dir);
         let _ = fs::remove_dir_all(self.dir.with_extension("bin"));
         if !std::thread::panicking() {
