@@ -339,16 +339,20 @@ fn two_way_takes_two_pipes() {
 #[test]
 fn who_reads_first_on_both_sides_waits_for_ever() {
     let sandbox = Sandbox::new();
-    let consumer = sandbox.consumer(&PIPE, &["--duplex", "--deadlock", "--timeout", "1s"]);
+    let consumer = sandbox.consumer(&PIPE, &["--duplex", "--deadlock", "--timeout", "4s"]);
     let producer = sandbox.producer(&PIPE, &["--duplex", "--deadlock"]);
     producer.wait_for_stderr("deadlock: both sides are in read()");
     consumer.wait_for_stderr("deadlock: both sides are in read()");
+    // /proc/PID/syscall begins with the number of the call that the main thread sleeps in, where it may be read.
+    let read = if cfg!(target_arch = "x86_64") { "0 " } else { "63 " };
     for side in [&producer, &consumer] {
-        // /proc/PID/syscall begins with the number of the call that the main thread sleeps in; read is 0 on
-        // x86-64 and 63 on arm64.
-        let call = fs::read_to_string(format!("/proc/{}/syscall", side.pid())).unwrap_or_default();
-        let read = if cfg!(target_arch = "x86_64") { "0 " } else { "63 " };
-        assert!(call.is_empty() || call.starts_with(read), "{call}");
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while let Ok(call) = fs::read_to_string(format!("/proc/{}/syscall", side.pid()))
+            && !call.starts_with(read)
+        {
+            assert!(Instant::now() < deadline, "it is not in read(): {call}");
+            std::thread::yield_now();
+        }
     }
     consumer.end().expect(3).says("--timeout");
     // The producer is released by its reader's end, not by an item.
