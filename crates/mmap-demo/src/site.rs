@@ -29,6 +29,14 @@ pub struct Site {
 }
 
 impl Site {
+    /// The file that was given, or `NAME.map`: see [`Site::at`] and [`Site::named`].
+    ///
+    /// # Errors
+    /// As [`Site::at`].
+    pub fn new(place: &Place, name: &str, file: Option<&Path>) -> io::Result<Site> {
+        file.map_or_else(|| Ok(Site::named(place, name)), |file| Site::at(place, file))
+    }
+
     /// The file `NAME.map` in the run-time directory.
     pub fn named(place: &Place, name: &str) -> Site {
         let channel = place.channel(name, "map");

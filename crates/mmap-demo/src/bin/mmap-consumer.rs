@@ -32,13 +32,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, session: &mut Session) -> Result<()> {
-    let site = match &args.file {
-        None => Site::named(&Place::open()?, &args.consumer.both.name),
-        Some(file) => {
-            session.other_side_needs(format!("--file {}", file.display()));
-            Site::at(&Place::open()?, file)?
-        }
-    };
+    if let Some(file) = &args.file {
+        session.other_side_needs(format!("--file {}", file.display()));
+    }
+    let site = Site::new(&Place::open()?, &args.consumer.both.name, args.file.as_deref())?;
     let path = site.path.display().to_string();
     let watch = site.channel.watch()?;
     let mut consumer = Consumer::attach(site)?;

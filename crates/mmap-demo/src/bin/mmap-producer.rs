@@ -39,13 +39,10 @@ struct End {
 
 fn run(args: &Args, session: &mut Session) -> Result<()> {
     let mut items = Items::new(&args.producer, session)?;
-    let site = match &args.file {
-        None => Site::named(&Place::open()?, &args.producer.both.name),
-        Some(file) => {
-            session.other_side_needs(format!("--file {}", file.display()));
-            Site::at(&Place::open()?, file)?
-        }
-    };
+    if let Some(file) = &args.file {
+        session.other_side_needs(format!("--file {}", file.display()));
+    }
+    let site = Site::new(&Place::open()?, &args.producer.both.name, args.file.as_deref())?;
     let path = site.path.display().to_string();
     let watch = site.channel.watch()?;
     let producer = Producer::attach(site, args.capacity as u64, items.longest())?;
