@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, poll};
 
 use crate::args::{self, Both};
@@ -497,9 +498,14 @@ impl Session {
                             fds[0].any() == Some(true)
                         };
                         if ready {
-                            let n = nix::unistd::write(fd, &bytes[..bytes.len().min(512)]).unwrap_or(0);
-                            bytes = &bytes[n..];
-                        } else if Instant::now() > until {
+                            // Ready is also a pipe whose reader has gone: then there is nobody to tell.
+                            match nix::unistd::write(fd, &bytes[..bytes.len().min(512)]) {
+                                Ok(n) => bytes = &bytes[n..],
+                                Err(Errno::EINTR) => {}
+                                Err(_) => return Ok(()),
+                            }
+                        }
+                        if Instant::now() > until {
                             return Ok(());
                         }
                     }

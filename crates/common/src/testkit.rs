@@ -244,6 +244,13 @@ struct Text {
 }
 
 impl Stream {
+    /// One that is not ours to read.
+    fn none() -> Stream {
+        let stream = Stream::default();
+        stream.0.0.lock().expect("text").ended = true;
+        stream
+    }
+
     fn follow(mut from: impl Read + Send + 'static) -> Stream {
         let stream = Stream::default();
         let writer = stream.clone();
@@ -324,8 +331,8 @@ impl Process {
                 Err(e) => panic!("start {what}: {e}"),
             }
         };
-        let stdout = child.stdout.take().map(Stream::follow).unwrap_or_default();
-        let stderr = child.stderr.take().map(Stream::follow).unwrap_or_default();
+        let stdout = child.stdout.take().map_or_else(Stream::none, Stream::follow);
+        let stderr = child.stderr.take().map_or_else(Stream::none, Stream::follow);
         Process { child, what, stdout, stderr }
     }
 

@@ -309,4 +309,24 @@ pub fn closed_output(pair: &Pair) {
     assert!(!ended.stderr.contains("panick"), "{ended:?}");
     producer.end();
     drop(Remains(&sandbox, pair));
+
+    // Nobody is left to read any of its words: a signal ends it all the same.
+    let sandbox = Sandbox::new();
+    let mut command = sandbox.command(pair.consumer);
+    command.args(sandbox.args_of(pair.both, pair.only_consumer)).args(["--name", sandbox.name()]);
+    let closed = || {
+        let (reader, writer) = std::io::pipe().expect("pipe");
+        drop(reader);
+        writer
+    };
+    command.stdout(closed()).stderr(closed());
+    let consumer = super::Process::follow(command);
+    let deadline = Instant::now() + super::SOON;
+    while sandbox.left().is_empty() {
+        assert!(Instant::now() < deadline, "the consumer has not attached");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    consumer.signal(Signal::SIGTERM);
+    let ended = consumer.end_within(AT_ONCE);
+    assert!([143, 1].contains(&ended.code), "{ended:?}");
 }
