@@ -12,3 +12,8 @@ const SMALL: Pair = Pair {
 };
 
 common::contract_tests!(small_ring, SMALL);
+
+#[test]
+fn a_large_stream_comes_out_as_it_went_in_and_takes_little_memory() {
+    common::testkit::large::stream(&Pair { only_producer: &[], ..SMALL });
+}

@@ -14,3 +14,8 @@ const POSIX: Pair = Pair { both: &["--api", "posix"], ..SYSV };
 
 common::contract_tests!(sysv, SYSV);
 common::contract_tests!(posix, POSIX);
+
+#[test]
+fn a_large_stream_comes_out_as_it_went_in_and_takes_little_memory() {
+    common::testkit::large::stream(&SYSV);
+}

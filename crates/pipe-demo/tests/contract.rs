@@ -11,3 +11,8 @@ const PIPE: Pair = Pair {
 };
 
 common::contract_tests!(fifo, PIPE);
+
+#[test]
+fn a_large_stream_comes_out_as_it_went_in_and_takes_little_memory() {
+    common::testkit::large::stream(&PIPE);
+}
