@@ -17,6 +17,7 @@ use nix::unistd::{Pid, geteuid};
 use serde_json::Value;
 
 pub mod contract;
+pub mod large;
 
 /// How long anything may take that is expected to happen. Long, because it is only waited out by a failure.
 pub const SOON: Duration = Duration::from_secs(30);

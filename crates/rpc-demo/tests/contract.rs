@@ -13,3 +13,8 @@ const TCP: Pair = Pair { both: &["--transport", "tcp", "--addr", "127.0.0.1:{por
 
 common::contract_tests!(unix, UNIX);
 common::contract_tests!(tcp, TCP);
+
+#[test]
+fn a_large_stream_comes_out_as_it_went_in_and_takes_little_memory() {
+    common::testkit::large::stream(&UNIX);
+}
