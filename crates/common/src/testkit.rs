@@ -54,7 +54,8 @@ impl Sandbox {
     /// A new one, for processes of this user.
     pub fn new() -> Sandbox {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("t{}-{}", std::process::id(), COUNT.fetch_add(1, Relaxed));
+        // No name may be the beginning of another's: what is left behind is known by it.
+        let name = format!("t{}-{:04}", std::process::id(), COUNT.fetch_add(1, Relaxed));
         let dir = std::env::temp_dir().join(format!("ipc-test-{name}"));
         fs::DirBuilder::new().mode(0o700).create(&dir).expect("make the sandbox");
         Sandbox {
@@ -209,7 +210,9 @@ fn free_port() -> u16 {
     loop {
         let n = std::process::id().wrapping_mul(61).wrapping_add(COUNT.fetch_add(1, Relaxed));
         let port = 10_000 + (n % 20_000) as u16;
-        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // A listener of our own would be inherited by whatever child another test starts at this moment, and
+        // the port be in use until that child's exec. Nobody answers: the same, with nothing to inherit.
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }
