@@ -21,8 +21,9 @@ demo: build
 run-%: build
 	@$(LAB) play $*
 
+# Most of a test is waiting for what processes do: four at a time keep two cores busy.
 test:
-	$(CARGO) test --release --workspace
+	$(CARGO) test --release --workspace --no-fail-fast -- --test-threads=4
 
 lint:
 	$(CARGO) fmt --all --check

@@ -131,6 +131,20 @@ fn the_futex_of_both_lessons_is_the_same() {
 }
 
 #[test]
+fn no_two_examples_have_one_name() {
+    let mut names: Vec<_> = sources()
+        .into_iter()
+        .filter_map(|s| Some((s.path.split_once("/examples/")?.1.to_owned(), s.path)))
+        .collect();
+    names.sort();
+    let broken = names
+        .windows(2)
+        .filter(|two| two[0].0 == two[1].0)
+        .map(|two| format!("{} and {}", two[0].1, two[1].1));
+    none(broken.collect(), "one workspace builds them all into one directory");
+}
+
+#[test]
 fn all_demo_crates_have_the_same_shape() {
     let mut broken = Vec::new();
     for demo in demos() {
