@@ -7,8 +7,8 @@ use std::process::Command;
 
 use common::place::Place;
 use rpc_demo::client::{Client, RpcError};
-use rpc_demo::server::ServerStub;
 use rpc_demo::service::{Counters, Fault, Receipt, Service};
+use rpc_demo::skeleton::ServerStub;
 use socket_demo::consumer::Received;
 use socket_demo::endpoint::Address;
 

@@ -30,7 +30,7 @@ use socket_demo::frame::{GOODBYE, REPLY, REQUEST, Rules};
 
 use crate::marshal::{Malformed, Marshal, Unmarshal};
 use crate::service::{Counters, DIVIDE, Fault, PUT, Receipt, STATS, SUM};
-use crate::{MAX_REPLY, PROTOCOL, REPLY_HEADER, VERSION};
+use crate::service::{MAX_REPLY, PROTOCOL, REPLY_HEADER, VERSION};
 
 /// Why a call returned no result: what a caller can do about it differs.
 #[derive(Debug)]

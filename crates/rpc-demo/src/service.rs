@@ -12,6 +12,19 @@
 
 use std::fmt;
 
+/// What this pair's HELLO says: that calls are to follow.
+pub const PROTOCOL: [u8; 4] = *b"call";
+/// The version of service and messages.
+pub const VERSION: u32 = 1;
+/// Where the server listens for TCP when it is not told otherwise.
+pub const TCP_ADDRESS: &str = "127.0.0.1:7412";
+/// Bytes of a request before its arguments: call id and procedure.
+pub const REQUEST_HEADER: usize = 12;
+/// Bytes of a reply before its result: call id, pid and status.
+pub const REPLY_HEADER: usize = 16;
+/// The longest reply body that a client takes, in bytes. All results are short.
+pub const MAX_REPLY: usize = 1024;
+
 /// The number of [`Service::put`].
 pub const PUT: u32 = 1;
 /// The number of [`Service::sum`].

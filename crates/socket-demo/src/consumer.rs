@@ -12,8 +12,8 @@ use std::io::{self, ErrorKind};
 use crate::dial::Hello;
 use crate::endpoint::Address;
 use crate::listener::Listener;
+use crate::protocol::{PROTOCOL, VERSION, rules};
 use crate::server::{Event, Id, Server};
-use crate::{PROTOCOL, VERSION, rules};
 
 /// What [`Consumer::receive`] returns.
 #[derive(Debug)]

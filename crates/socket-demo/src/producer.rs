@@ -14,7 +14,7 @@ use nix::poll::PollFlags;
 use crate::dial::{Dial, Hello, Link};
 use crate::endpoint::Address;
 use crate::frame::{self, Rules};
-use crate::{PROTOCOL, VERSION};
+use crate::protocol::{PROTOCOL, VERSION};
 
 /// Sends items to a consumer.
 #[derive(Debug)]

@@ -7,10 +7,9 @@ use anyhow::{Context, Result};
 use clap::Parser;
 use common::exit::Exit;
 use common::{args, place::Place, session::Session, source::Items};
-use rpc_demo::TCP_ADDRESS;
 use rpc_demo::call::Call;
 use rpc_demo::client::Client;
-use rpc_demo::service::Receipt;
+use rpc_demo::service::{Receipt, TCP_ADDRESS};
 use socket_demo::dial::Dial;
 use socket_demo::endpoint::Address;
 

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use common::{args, item, place::Place, session::Session};
-use socket_demo::TCP_ADDRESS;
 use socket_demo::consumer::{Consumer, Received};
 use socket_demo::endpoint::Address;
+use socket_demo::protocol::TCP_ADDRESS;
 
 /// Receives items through sockets: listens, and serves any number of producers at once
 #[derive(Parser, Debug)]

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use common::{args, place::Place, session::Session, source::Items};
-use socket_demo::TCP_ADDRESS;
 use socket_demo::dial::Dial;
 use socket_demo::endpoint::Address;
 use socket_demo::producer::Producer;
+use socket_demo::protocol::TCP_ADDRESS;
 
 /// Sends items through a socket: a connection to another process, on this machine or another
 #[derive(Parser, Debug)]

@@ -7,9 +7,9 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use common::{args, item, place::Place, session::Session};
-use rpc_demo::TCP_ADDRESS;
-use rpc_demo::server::ServerStub;
 use rpc_demo::service::Counters;
+use rpc_demo::service::TCP_ADDRESS;
+use rpc_demo::skeleton::ServerStub;
 use socket_demo::consumer::Received;
 use socket_demo::endpoint::Address;
 

@@ -1,4 +1,4 @@
-//! Hands three records to a second process through a mapped file: `cargo run -p mmap-demo --example ring`.
+//! Hands three records to a second process through a mapped file: `cargo run -p mmap-demo --example mapped_ring`.
 
 use std::io;
 use std::process::Command;

@@ -26,8 +26,7 @@ use socket_demo::listener::Listener;
 use socket_demo::server::Server;
 
 use crate::marshal::{Malformed, Marshal, Unmarshal};
-use crate::service::{DIVIDE, Fault, PUT, STATS, SUM, Service};
-use crate::{PROTOCOL, REQUEST_HEADER, VERSION};
+use crate::service::{DIVIDE, Fault, PROTOCOL, PUT, REQUEST_HEADER, STATS, SUM, Service, VERSION};
 
 /// Receives calls and answers them.
 #[derive(Debug)]

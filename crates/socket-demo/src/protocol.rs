@@ -1,0 +1,15 @@
+//! What the producers and the consumer of this pair say to each other in frames: the words both must know.
+
+use crate::frame::{self, Rules};
+
+/// What this pair's HELLO says: that items are to follow.
+pub const PROTOCOL: [u8; 4] = *b"item";
+/// The version of what follows it.
+pub const VERSION: u32 = 1;
+/// Where the consumer listens for TCP when it is not told otherwise.
+pub const TCP_ADDRESS: &str = "127.0.0.1:7411";
+
+/// The frames of this pair, after HELLO: items of 1 to `max_frame` bytes, and the goodbye.
+pub fn rules(max_frame: usize) -> Rules {
+    Rules::new([(frame::DATA, 1..=max_frame), (frame::GOODBYE, 8..=8)])
+}
