@@ -441,6 +441,14 @@ impl Process {
         Usage { cpu: Duration::from_millis(10 * (ticks(11) + ticks(12))), switches }
     }
 
+    /// Whether it has a handler for a signal.
+    pub fn catches(&self, signal: Signal) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        let mask = status.lines().find_map(|l| l.strip_prefix("SigCgt:"));
+        let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).unwrap_or(0);
+        mask >> (signal as i32 - 1) & 1 == 1
+    }
+
     /// The largest resident memory up to now, in KiB, without pages of shared mappings.
     pub fn private_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
