@@ -1,21 +1,20 @@
 //! A process's run from its arguments to its exit status: waiting, being stopped, and what it says.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{AsFd, BorrowedFd};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, poll};
+use anyhow::Result;
 
 use crate::args::{self, Both};
 use crate::exit::{self, Stopped};
-use crate::item;
 use crate::place::{Role, Watch};
 use crate::report::Report;
 use crate::sink::Output;
 use crate::watcher::{Watcher, stop_signal};
+
+mod items;
+mod speech;
 
 /// A wait is worth a line once it has lasted so long.
 const WORTH_A_LINE: Duration = Duration::from_millis(100);
@@ -329,200 +328,6 @@ impl Session {
             }
         }
     }
-
-    /// Reports an item that was handed to the channel.
-    pub fn sent(&mut self, item: &[u8]) -> Result<()> {
-        self.sent_in_place(item.first_chunk().expect("an encoded item"), item.len())
-    }
-
-    /// The same for an item that was built in place, of which only the head is at hand.
-    pub fn sent_in_place(&mut self, head: &[u8; item::HEADER], len: usize) -> Result<()> {
-        self.report.sent(&item::Header::parse(head), len);
-        self.after_item()
-    }
-
-    /// Checks and reports an item that was taken from the channel, writes its payload to `--output`, and
-    /// spends `--delay` on it: whether more are wanted (`--count`). `lane` is the message type or priority
-    /// that it came by, 0 where there is none.
-    ///
-    /// # Errors
-    /// [`Stopped`], or when `--output` takes no more. A damaged item is counted, and no error here.
-    pub fn received(&mut self, lane: u64, item: &[u8]) -> Result<bool> {
-        let intact = item::open(item);
-        self.report.received(lane, item.len(), intact.as_ref().map(|(header, _)| header));
-        match intact {
-            Some((_, payload)) if self.output.gather(payload) => {}
-            Some((_, payload)) => {
-                self.flush()?;
-                self.output_all(payload)?;
-            }
-            None => self.warn_corrupted(item.len()),
-        }
-        self.processed()
-    }
-
-    /// The same for an item of `len` encoded bytes that was checked in pieces, in place. Its payload has
-    /// been written by [`Session::write_output`] already, if that was wanted.
-    ///
-    /// # Errors
-    /// As [`Session::received`].
-    pub fn received_in_place(
-        &mut self,
-        lane: u64,
-        len: usize,
-        header: Option<&item::Header>,
-    ) -> Result<bool> {
-        self.report.received(lane, len, header);
-        if header.is_none() {
-            self.warn_corrupted(len);
-        }
-        self.processed()
-    }
-
-    /// Whether there is an `--output`, for a mechanism that writes payloads straight from its own memory.
-    pub fn has_output(&self) -> bool {
-        self.output.fd.is_some()
-    }
-
-    /// One write(2) to `--output`, which may block for as long as it likes: how much was taken.
-    ///
-    /// # Errors
-    /// [`Stopped`]; `InvalidData` if `write` found its own memory damaged; status 1 for all else.
-    ///
-    /// # Panics
-    /// If there is no `--output`.
-    pub fn write_output(
-        &mut self,
-        mut write: impl FnMut(BorrowedFd<'_>) -> io::Result<usize>,
-    ) -> Result<usize> {
-        let fd = self.output.fd.take().expect("--output");
-        let written = self.transfer(|| write(fd.as_fd()));
-        self.output.fd = Some(fd);
-        written.map_err(|e| match e.downcast::<io::Error>() {
-            Ok(e) if e.kind() != ErrorKind::InvalidData => own_output(e, &self.output.what).into(),
-            Ok(e) => e.into(),
-            Err(e) => e,
-        })
-    }
-
-    fn warn_corrupted(&mut self, len: usize) {
-        self.warn("corrupted item", || format!("{len} bytes whose checksum does not fit"));
-    }
-
-    /// What follows every received item.
-    fn processed(&mut self) -> Result<bool> {
-        self.after_item()?;
-        let Some(args) = &self.consumer else { return Ok(true) };
-        let (count, delay) = (args.count, args.delay);
-        if !delay.is_zero() {
-            self.sleep(delay)?;
-        }
-        Ok(count == 0 || self.report.items() < count)
-    }
-
-    fn open_output(&mut self) -> Result<()> {
-        let Some(args) = self.consumer.take() else { return Ok(()) };
-        if let Some(path) = &args.output {
-            let mut opened = None;
-            // The open of a FIFO waits for its reader.
-            self.transfer(|| {
-                opened = Some(Output::open(path)?);
-                Ok(0)
-            })
-            .with_context(|| format!("open --output {}", path.display()))?;
-            self.output = opened.unwrap_or_default();
-        }
-        self.consumer = Some(args);
-        Ok(())
-    }
-
-    fn output_all(&mut self, mut bytes: &[u8]) -> Result<()> {
-        while !bytes.is_empty() && self.has_output() {
-            let n = self.write_output(|fd| Ok(nix::unistd::write(fd, bytes)?))?;
-            bytes = &bytes[n..];
-        }
-        Ok(())
-    }
-
-    /// A line about an item, on standard output; not with `--quiet`.
-    pub fn line(&mut self, line: std::fmt::Arguments<'_>) {
-        self.report.line(line);
-    }
-
-    fn after_item(&mut self) -> Result<()> {
-        if self.report.has_much_to_print() || self.output.is_full() { self.flush() } else { Ok(()) }
-    }
-
-    /// One line (or more) on standard error.
-    pub fn say(&mut self, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        self.report.hide_progress();
-        // A terminal that went away takes nothing more; the run goes on.
-        let _ = self.write(2, format!("{text}\n").as_bytes());
-    }
-
-    /// A line about something that may happen a million times: printed at most a few times a second.
-    pub fn warn(&mut self, fault: &'static str, detail: impl FnOnce() -> String) {
-        if let Some(more) = self.report.may_warn(fault) {
-            let again = if more > 1 { format!(" (×{more})") } else { String::new() };
-            self.say(&format!("{fault}: {}{again}", detail()));
-        }
-    }
-
-    /// Prints the lines and writes the payloads that have gathered: before every wait, and at the end.
-    fn flush(&mut self) -> Result<()> {
-        let payloads = self.output.take();
-        self.output_all(&payloads)?;
-        let lines = self.report.take_lines();
-        self.write(1, &lines)
-    }
-
-    /// Writes to standard output (1) or error (2), for which somebody may have to read: so it can be stopped.
-    fn write(&mut self, to: i32, mut bytes: &[u8]) -> Result<()> {
-        let (out, err) = (io::stdout(), io::stderr());
-        let fd = if to == 1 { out.as_fd() } else { err.as_fd() };
-        let mut patience = None;
-        while !bytes.is_empty() {
-            match self.watcher.interruptible(None, false, || Ok(nix::unistd::write(fd, bytes)?)) {
-                Ok(n) => bytes = &bytes[n..],
-                Err(e) if e.kind() == ErrorKind::Interrupted => {
-                    // Stopped while nobody reads what we print: the last words are given up after a moment.
-                    if self.stopped().is_some() {
-                        let until =
-                            *patience.get_or_insert_with(|| Instant::now() + Duration::from_millis(300));
-                        let ready = {
-                            let mut fds = [PollFd::new(fd, PollFlags::POLLOUT)];
-                            let _ = poll(&mut fds, 20u8);
-                            fds[0].any() == Some(true)
-                        };
-                        if ready {
-                            // Ready is also a pipe whose reader has gone: then there is nobody to tell.
-                            match nix::unistd::write(fd, &bytes[..bytes.len().min(512)]) {
-                                Ok(n) => bytes = &bytes[n..],
-                                Err(Errno::EINTR) => {}
-                                Err(_) => return Ok(()),
-                            }
-                        }
-                        if Instant::now() > until {
-                            return Ok(());
-                        }
-                    }
-                }
-                Err(e) => return Err(own_output(e, "standard output").into()),
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What a failed write to our own output means: status 1, and no word about a reader who has gone, because
-/// `| head -1` is no mistake.
-fn own_output(e: io::Error, what: &str) -> exit::Exit {
-    let gone = e.kind() == ErrorKind::BrokenPipe;
-    let message = if gone { String::new() } else { format!("write to {what}: {e}") };
-    exit::Exit { status: 1, message }
 }
 
 /// Neither success nor failure: to be tried again.

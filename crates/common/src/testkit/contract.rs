@@ -60,6 +60,10 @@ macro_rules! contract_tests {
                 contract::nonblocking(&$pair);
             }
             #[test]
+            fn what_was_received_is_written_when_the_end_comes_early() {
+                contract::output_at_the_end(&$pair);
+            }
+            #[test]
             fn closed_output_is_no_panic() {
                 contract::closed_output(&$pair);
             }
@@ -329,4 +333,20 @@ pub fn closed_output(pair: &Pair) {
     consumer.signal(Signal::SIGTERM);
     let ended = consumer.end_within(AT_ONCE);
     assert!([143, 1].contains(&ended.code), "{ended:?}");
+}
+
+/// What was taken from the channel is written, also if the end comes before much has gathered.
+pub fn output_at_the_end(pair: &Pair) {
+    let mut sandbox = Sandbox::new();
+    let to = sandbox.file("to");
+    let producer = sandbox.producer(pair, &["--count", "0", "--interval", "0", "--quiet"]);
+    let consumer = sandbox.consumer(pair, &["--json", "--output", to.to_str().expect("UTF-8")]);
+    consumer.wait_for_stdout("received #1000");
+    consumer.signal(Signal::SIGINT);
+    let ended = consumer.end_within(AT_ONCE).expect(130);
+    let written = std::fs::metadata(&to).expect("the file").len();
+    assert_eq!(written, ended.number("bytes"), "{}", ended.stderr);
+    producer.signal(Signal::SIGINT);
+    producer.end_within(AT_ONCE);
+    drop(Remains(&sandbox, pair));
 }
