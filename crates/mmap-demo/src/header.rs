@@ -41,9 +41,11 @@ pub(crate) fn header(capacity: u64) -> [u8; 24] {
 
 /// Checks the header and the size: the ring's capacity. Read by pread(2), which cannot raise SIGBUS.
 pub(crate) fn check(file: &File, path: &Path) -> io::Result<u64> {
-    let len = file.metadata()?.len();
     let mut found = [0; 24];
-    match file.read_exact_at(&mut found, 0) {
+    let header = file.read_exact_at(&mut found, 0);
+    // After the read: the file may be cut at any moment, and the length shall explain what was read.
+    let len = file.metadata()?.len();
+    match header {
         Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
             return Err(damaged(path, &format!("it has {len} bytes, and a header alone has {HEADER}")));
         }

@@ -91,10 +91,10 @@ fn a_second_reader_is_refused_and_the_first_goes_on() {
 fn writers_of_atomic_frames_share_a_pipe_and_one_of_longer_ones_does_not() {
     let sandbox = Sandbox::new();
     let consumer = sandbox.consumer(&PIPE, &["--json", "--quiet"]);
-    let slow = ["--count", "100", "--interval", "10ms", "--quiet"];
-    let slow = sandbox.producer(&PIPE, &slow);
     consumer.wait_for_stderr("waiting for a producer");
-    slow.wait_for_stderr("");
+    // Keeps the pipe open while the others come and go.
+    let slow = sandbox.producer(&PIPE, &["--count", "100", "--interval", "10ms"]);
+    slow.wait_for_stdout("sent #0");
     let writers: Vec<_> = (0..3)
         .map(|_| sandbox.producer(&PIPE, &[&["--count", "10000", "--size", "4056"][..], &FAST].concat()))
         .collect();
