@@ -6,7 +6,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
 
 use crate::args::Producer;
 use crate::item::{self, HEADER, Header, now_ns};
@@ -224,19 +225,17 @@ impl Input {
         let fd = if path.as_os_str() == "-" {
             io::stdin().as_fd().try_clone_to_owned()?
         } else {
-            // Without O_NONBLOCK the open of a FIFO would wait for its writer, deaf to Ctrl-C.
-            let fd = nix::fcntl::open(
-                path,
-                OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK,
-                nix::sys::stat::Mode::empty(),
-            )?;
-            fcntl(&fd, FcntlArg::F_SETFL(OFlag::empty()))?;
-            fd
+            let mut opened = None;
+            // The open of a FIFO waits for its writer.
+            session.transfer(|| {
+                opened = Some(open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
+                Ok(0)
+            })?;
+            opened.ok_or(ErrorKind::NotFound)?
         };
         if File::from(fd.try_clone()?).metadata()?.is_dir() {
             return Err(io::Error::from(ErrorKind::IsADirectory).into());
         }
-        session.check()?;
         Ok(Input { fd, ahead: Vec::new(), ended: false })
     }
 

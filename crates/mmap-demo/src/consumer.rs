@@ -50,6 +50,10 @@ impl Consumer {
             Consumer { site, seat, reader: None, ended: false, producer: None, came: 0, lost: None };
         consumer.look()?;
         consumer.lost = None; // whoever died before us did not die on us
+        if let Some(reader) = &consumer.reader {
+            // Kept open also when there is nothing in it for us: to close it would be news for who watches.
+            consumer.ended = consumer.producer.is_none() && unread(reader.map())? == 0;
+        }
         Ok(consumer)
     }
 
@@ -75,8 +79,8 @@ impl Consumer {
             && let Some(map) = Map::open(&self.site.path)?
         {
             map.claim(Role::Consumer)?;
-            // Kept open also when there is nothing in it for us: to close it would be news for who watches.
-            self.ended = producer.is_none() && unread(&map)? == 0;
+            // Made since we came: even if its producer has gone again, its goodbye is for us.
+            self.ended = false;
             self.reader = Some(Reader::new(map)?);
         }
         let Some(positions) = self.reader.as_ref().map(|r| r.map().positions()) else { return Ok(()) };

@@ -446,3 +446,17 @@ fn the_futex_stands_in_two_crates_and_is_the_same() {
     let of = |name: &str| fs::read_to_string(crates.join(name).join("src/futex.rs")).expect("read it");
     assert!(of("mmap-demo") == of("shm-demo"), "two lessons need it, and neither layer explains the other");
 }
+
+#[test]
+fn a_producer_without_an_item_ends_the_stream_all_the_same() {
+    let mut sandbox = Sandbox::new();
+    let empty = sandbox.file("empty");
+    fs::write(&empty, "").expect("write");
+    // No file yet, then one that is read to its end.
+    for _ in 0..2 {
+        let consumer = sandbox.consumer(&MMAP, &["--json"]);
+        consumer.wait_for_stderr("waiting for a producer");
+        sandbox.producer(&MMAP, &["--input", text(&empty)]).end().expect(0);
+        consumer.end_within(Duration::from_secs(20)).expect(0).all_well(0);
+    }
+}
