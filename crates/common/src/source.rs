@@ -231,7 +231,7 @@ impl Input {
                 opened = Some(open(path, OFlag::O_RDONLY | OFlag::O_CLOEXEC, Mode::empty())?);
                 Ok(0)
             })?;
-            opened.ok_or(ErrorKind::NotFound)?
+            opened.ok_or(io::Error::from(ErrorKind::NotFound))?
         };
         if File::from(fd.try_clone()?).metadata()?.is_dir() {
             return Err(io::Error::from(ErrorKind::IsADirectory).into());
