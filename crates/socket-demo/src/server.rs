@@ -256,7 +256,8 @@ impl Peer {
             frame::GOODBYE => {
                 let sent = self.reader.body().first_chunk().copied().map(u64::from_le_bytes);
                 if sent != Some(self.taken) {
-                    let why = format!("goodbye after {sent:?} frames, but {} have come", self.taken);
+                    let sent = sent.map_or("an unknown number of".into(), |n| n.to_string());
+                    let why = format!("goodbye after {sent} frames, but {} have come", self.taken);
                     return Err(io::Error::new(ErrorKind::InvalidData, why));
                 }
                 self.send(frame::GOODBYE, &self.taken.to_le_bytes());
