@@ -111,6 +111,10 @@ impl Session {
         if status != 2 {
             status = exit::worse(status, self.report.verdict());
         }
+        if let Some(stopped) = self.stopped() {
+            // Also if the stream ended in the same moment: a signal's status wins.
+            status = exit::worse(status, exit::status(&stopped.into()));
+        }
         let flushed = self.flush();
         if let (Ok(()), Err(e)) = (&result, &flushed) {
             status = exit::worse(status, exit::status(e));

@@ -75,8 +75,17 @@ impl Seat {
             guard.forget_dead()?;
             self.unlink_abandoned()?;
             let path = self.channel.path();
-            let mut file =
-                OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+            let no_link = OFlag::O_NOFOLLOW.bits();
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(no_link)
+                .open(path)?;
+            // Emptied only now: what somebody planted there stays as it is.
+            place::check_private(&file, FileType::is_file)?;
+            file.set_len(0)?;
             file.write_all(self.format.kind.name().as_bytes())?;
         }
         // Deaths that were counted, and those that nobody has looked at yet.
