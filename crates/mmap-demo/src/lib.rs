@@ -17,12 +17,14 @@
 //! | [`producer`], [`consumer`] | an end of the ring: coming, looking who is there, leaving |
 //! | [`futex`] | sleeping until a word in shared memory changes |
 //! | [`sigbus`] | a file that becomes shorter than its mapping |
+//! | [`inspect`] | how full a ring is, for who takes no part in it |
 
 #![deny(unsafe_code)]
 
 pub mod consumer;
 pub mod futex;
 pub mod header;
+pub mod inspect;
 pub mod map;
 pub mod positions;
 pub mod producer;

@@ -70,6 +70,11 @@ const _: () = assert!(std::mem::offset_of!(Positions, producer_sleeps) == 192);
 const _: () = assert!(std::mem::offset_of!(Positions, wanted) == 200);
 
 impl Positions {
+    /// Where the tail is among them, for who reads the file instead of mapping it.
+    pub const TAIL: usize = std::mem::offset_of!(Positions, tail);
+    /// Likewise the head.
+    pub const HEAD: usize = std::mem::offset_of!(Positions, head);
+
     /// How far the producer has written.
     pub fn tail(&self) -> u64 {
         self.tail.load(Acquire) // pairs with `commit`: who sees the tail sees the records before it

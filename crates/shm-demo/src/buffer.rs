@@ -134,7 +134,7 @@ impl Buffer {
     }
 }
 
-fn format(kind: SyncKind) -> &'static Format {
+pub(crate) fn format(kind: SyncKind) -> &'static Format {
     match kind {
         SyncKind::Semaphore => &semaphore::FORMAT,
         SyncKind::Mutex => &mutex::FORMAT,

@@ -22,8 +22,8 @@ use crate::memory::Memory;
 use crate::seat::{Seat, busy};
 
 /// `IPCLABSH` in memory. Written last.
-const MAGIC: u64 = u64::from_le_bytes(*b"IPCLABSH");
-const VERSION: u32 = 1;
+pub(crate) const MAGIC: u64 = u64::from_le_bytes(*b"IPCLABSH");
+pub(crate) const VERSION: u32 = 1;
 
 /// What every object begins with. Only for the offsets: nobody forms a reference to it.
 #[repr(C)]

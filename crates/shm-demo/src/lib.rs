@@ -10,7 +10,8 @@
 //! | [`ring`] | atomic counters, futex | one producer and one consumer, an order of magnitude faster |
 //!
 //! What all four stand on: [`memory`] (bytes that others change), [`futex`] (sleeping), [`seat`] (who is
-//! there) and [`object`] (the name, the header, the end). [`buffer`] only chooses one of the four.
+//! there) and [`object`] (the name, the header, the end). [`buffer`] only chooses one of the four; [`inspect`]
+//! looks at a buffer from outside.
 //!
 //! A buffer's life, on either side:
 //!
@@ -28,6 +29,7 @@ pub mod buffer;
 pub mod event;
 pub mod futex;
 pub mod header;
+pub mod inspect;
 pub mod memory;
 pub mod mutex;
 pub mod object;

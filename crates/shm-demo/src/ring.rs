@@ -49,8 +49,8 @@ struct Side {
     asleep: u32,
 }
 
-const HEAD: usize = CONTROL + offset_of!(Control, head);
-const TAIL: usize = CONTROL + offset_of!(Control, tail);
+pub(crate) const HEAD: usize = CONTROL + offset_of!(Control, head);
+pub(crate) const TAIL: usize = CONTROL + offset_of!(Control, tail);
 const ASLEEP: usize = offset_of!(Side, asleep);
 const SLOTS: usize = CONTROL + size_of::<Control>();
 /// In a slot, before the item: its length.

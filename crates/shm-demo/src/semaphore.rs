@@ -56,8 +56,8 @@ pub(crate) const FULL: usize = CONTROL + offset_of!(Control, full);
 pub(crate) const MUTEX: usize = CONTROL + offset_of!(Control, mutex);
 pub(crate) const HOLDER: usize = CONTROL + offset_of!(Control, holder);
 pub(crate) const DEATHS: usize = CONTROL + offset_of!(Control, deaths);
-const HEAD: usize = CONTROL + offset_of!(Control, head);
-const TAIL: usize = CONTROL + offset_of!(Control, tail);
+pub(crate) const HEAD: usize = CONTROL + offset_of!(Control, head);
+pub(crate) const TAIL: usize = CONTROL + offset_of!(Control, tail);
 /// In a slot, before the item: its length.
 const SLOT_HEADER: usize = 8;
 /// How often to look at a taken lock before sleeping: a few microseconds.

@@ -44,7 +44,7 @@ struct Control {
 
 const IN: usize = CONTROL + offset_of!(Control, r#in);
 const OUT: usize = CONTROL + offset_of!(Control, out);
-const COUNT: usize = CONTROL + offset_of!(Control, count);
+pub(crate) const COUNT: usize = CONTROL + offset_of!(Control, count);
 const PUSHES: usize = CONTROL + offset_of!(Control, pushes);
 const SLOTS: usize = CONTROL + size_of::<Control>();
 /// In a slot, before the item: its length.
