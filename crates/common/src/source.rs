@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
@@ -272,9 +272,8 @@ impl Input {
                 }
             };
             if len > buffer.len() {
-                let why =
-                    format!("a line of --input is longer than --size {}; give a larger --size", buffer.len());
-                return Err(io::Error::new(ErrorKind::InvalidInput, why).into());
+                // Not wrong usage (2): by now the channel is there, and lines before this one are in it.
+                bail!("a line of --input is longer than --size {}; give a larger --size", buffer.len());
             }
             buffer[..len].copy_from_slice(&self.ahead[..len]);
             self.ahead.drain(..len);

@@ -28,6 +28,10 @@ macro_rules! contract_tests {
                 contract::file(&$pair);
             }
             #[test]
+            fn a_line_that_is_too_long_ends_a_running_stream_with_1() {
+                contract::line_too_long(&$pair);
+            }
+            #[test]
             fn a_consumer_that_waits_for_a_producer_can_be_ended() {
                 contract::ended_while_waiting_for_a_producer(&$pair);
             }
@@ -112,6 +116,23 @@ pub fn file(pair: &Pair) {
         consumer.end().expect(0);
         assert!(std::fs::read(to).expect("read the copy") == bytes, "{chunks:?}: the copy differs");
     }
+}
+
+/// A line over `--size` is found when others have been sent already: no wrong usage any more.
+pub fn line_too_long(pair: &Pair) {
+    let mut sandbox = Sandbox::new();
+    let from = sandbox.file("from");
+    std::fs::write(&from, "short\nmuch too long\nshort\n").expect("write the file");
+    let consumer = sandbox.consumer(pair, &["--json"]);
+    consumer.wait_for_stderr("waiting for a producer");
+    let from = from.to_str().expect("UTF-8");
+    let producer = sandbox.producer(pair, &["--input", from, "--lines", "--size", "8", "--json"]);
+    let producer = producer.end().expect(1).says("give a larger --size");
+    assert_eq!(producer.number("items"), 1);
+    // What was sent arrives. A queue's producer says goodbye whenever it leaves alive; all others are missed.
+    let consumer = consumer.end();
+    assert!([0, 3].contains(&consumer.code), "{consumer:?}");
+    assert_eq!(consumer.number("items"), 1);
 }
 
 const ENDINGS: [(Signal, i32); 3] = [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)];
