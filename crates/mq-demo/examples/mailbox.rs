@@ -25,7 +25,7 @@ fn produce(api: Api) -> io::Result<()> {
         queue.send(kind, format!("message {kind}").as_bytes())?;
     }
     // The goodbye. The messages are the kernel's now: nobody need be attached.
-    if let Some(left) = queue.leave()? {
+    if let Some(left) = queue.finish()? {
         println!("process {} leaves {} messages in {}", std::process::id(), left.messages, left.queue);
     }
     let consumer = Command::new(std::env::current_exe()?).args([api.name(), &name]).status()?;

@@ -10,9 +10,10 @@
 //!   its own shape. Consumers wait for it, and take it as it is.
 //! - The stream ends when the last producer leaves: it writes the goodbye into the registry. A consumer that
 //!   finds nothing to take *after* it has seen the goodbye is at the end. A new producer takes it back.
-//! - A producer that died (its name is there, its lock is not) is noticed by the consumers that were attached
-//!   then: they take what is left, and fail. Later ones find a queue like any other.
-//! - The last to leave removes the queue if it is empty. A queue with messages stays for those who come.
+//! - A producer that died (its name is there, its lock is not) or failed is noticed by the consumers that were
+//!   attached then: they take what is left, and fail. Later ones find a queue like any other.
+//! - The last to leave removes the queue if it is empty. A queue with messages stays for those who come, and
+//!   so does one whose stream has ended without a message, until a consumer has heard of it.
 //!
 //! The two ends are [`Sender`](crate::sender::Sender) and [`Receiver`](crate::receiver::Receiver); what they have
 //! in common is here. Nobody polls: their `watch`es tell when names or the registry have changed, and
@@ -27,10 +28,23 @@ use crate::posix::PosixQueue;
 use crate::registry::{self, Api, Record};
 use crate::sysv::SysvQueue;
 
-/// Messages that outlive the last process.
+/// How a process leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Leaving {
+    /// A producer that has sent all: a goodbye.
+    Finished,
+    /// A producer that was stopped: a goodbye too. All that it sent is in the queue.
+    Stopped,
+    /// A producer whose stream is not whole: to consumers as if it had died.
+    Failed,
+    /// A consumer.
+    Consumer,
+}
+
+/// What outlives the last process.
 #[derive(Clone, Debug)]
 pub struct Left {
-    /// How many.
+    /// How many messages; 0 where it is the end of a stream that had none.
     pub messages: u64,
     /// What the kernel calls the queue: `message queue 17`, `message queue /ipc-lab-1000-demo`.
     pub queue: String,
@@ -40,8 +54,11 @@ pub struct Left {
 
 impl fmt::Display for Left {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let plural = if self.messages == 1 { "" } else { "s" };
-        write!(f, "{} keeps {} message{plural}", self.queue, self.messages)
+        match self.messages {
+            0 => write!(f, "{} keeps the end of a stream without messages", self.queue),
+            1 => write!(f, "{} keeps 1 message", self.queue),
+            n => write!(f, "{} keeps {n} messages", self.queue),
+        }
     }
 }
 
@@ -139,21 +156,24 @@ pub(crate) fn bury(
     guard.forget_dead().map(drop)
 }
 
-/// Leaves a channel. The last producer says goodbye, and the last process removes the queue, unless messages
-/// are left. What the registry said, and what stays.
+/// Leaves a channel. The last producer says goodbye, and the last process removes the queue, unless there is
+/// something in it for those who come. What the registry said, and what stays.
 pub(crate) fn leave(
     channel: &Channel,
-    role: Role,
     attachment: Attachment,
+    how: Leaving,
 ) -> io::Result<(Option<Record>, Option<Left>)> {
     let guard = channel.lock()?;
     let mut record = registry::read(channel)?;
-    if let Some(record) = &mut record
-        && role == Role::Producer
-        && guard.living(Role::Producer)? == 1
-    {
-        record.goodbye = true;
-        registry::write(channel, record)?;
+    if let Some(record) = &mut record {
+        match how {
+            Leaving::Failed => record.died += 1,
+            Leaving::Finished | Leaving::Stopped => record.goodbye = guard.living(Role::Producer)? == 1,
+            Leaving::Consumer => {}
+        }
+        if how != Leaving::Consumer {
+            registry::write(channel, record)?;
+        }
     }
     guard.detach(attachment);
     if guard.attached()?.iter().any(|a| a.alive) {
@@ -164,7 +184,9 @@ pub(crate) fn leave(
         && let Some(queue) = Queue::open(channel, record)?
     {
         let messages = queue.messages()?;
-        if messages > 0 {
+        // Without a consumer nobody would ever know that this stream has been.
+        let unheard = how == Leaving::Finished && record.consumers == 0;
+        if messages > 0 || unheard {
             let left = queue.left(messages);
             return Ok((Some(record.clone()), Some(left)));
         }

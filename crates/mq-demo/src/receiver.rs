@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 
 use common::place::{Attached, Attachment, Channel, Role, Watch};
 
-use crate::mailbox::{Left, Queue, bury, dead, in_use, leave, living};
+use crate::mailbox::{Leaving, Left, Queue, bury, dead, in_use, leave, living};
 use crate::registry::{self, Api, Record};
 pub use crate::sysv::Select;
 
@@ -198,7 +198,7 @@ impl Receiver {
     /// When the queue cannot be removed.
     pub fn leave(&mut self) -> io::Result<Option<Left>> {
         let Some(attachment) = self.attachment.take() else { return Ok(None) };
-        let (record, left) = leave(&self.channel, Role::Consumer, attachment)?;
+        let (record, left) = leave(&self.channel, attachment, Leaving::Consumer)?;
         if let (Some(record), Some((known, _))) = (record, &mut self.open)
             && record.key == known.key
         {

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 
 use common::place::{Attached, Attachment, Channel, Role, Watch};
 
-use crate::mailbox::{Left, Queue, bury, in_use, leave, living};
+use crate::mailbox::{Leaving, Left, Queue, bury, in_use, leave, living};
 use crate::registry::{self, Api, Record};
 
 /// What a producer wants the queue to be like.
@@ -19,7 +19,7 @@ pub struct Shape {
     pub size: usize,
 }
 
-/// A producer's end of a mailbox. Dropping it leaves the mailbox, which is a goodbye.
+/// A producer's end of a mailbox. Dropping it without a goodbye is a failure, and consumers are told so.
 #[derive(Debug)]
 pub struct Sender {
     channel: Channel,
@@ -139,20 +139,40 @@ impl Sender {
         }
     }
 
-    /// Leaves: everything sent is in the queue. The last producer's leaving ends the stream. What stays behind
-    /// if nobody is left.
+    /// Leaves, with all sent. The last producer's leaving ends the stream. What stays behind if nobody is left.
     ///
     /// # Errors
     /// When the registry cannot be written, or the queue not removed.
-    pub fn leave(&mut self) -> io::Result<Option<Left>> {
+    pub fn finish(&mut self) -> io::Result<Option<Left>> {
+        self.leave(Leaving::Finished)
+    }
+
+    /// Leaves before all was sent, because somebody wanted it so: a goodbye as well. Everything that was sent is
+    /// in the queue.
+    ///
+    /// # Errors
+    /// As [`Sender::finish`].
+    pub fn stop(&mut self) -> io::Result<Option<Left>> {
+        self.leave(Leaving::Stopped)
+    }
+
+    /// Leaves without a goodbye: consumers take what is in the queue, and then know that it is not all.
+    ///
+    /// # Errors
+    /// As [`Sender::finish`].
+    pub fn fail(&mut self) -> io::Result<Option<Left>> {
+        self.leave(Leaving::Failed)
+    }
+
+    fn leave(&mut self, how: Leaving) -> io::Result<Option<Left>> {
         let Some(attachment) = self.attachment.take() else { return Ok(None) };
-        Ok(leave(&self.channel, Role::Producer, attachment)?.1)
+        Ok(leave(&self.channel, attachment, how)?.1)
     }
 }
 
 impl Drop for Sender {
     fn drop(&mut self) {
-        let _ = self.leave();
+        let _ = self.fail();
     }
 }
 

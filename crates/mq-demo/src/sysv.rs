@@ -84,31 +84,24 @@ impl SysvQueue {
     /// use; otherwise the limit that was reached, and where it is set.
     pub fn create(key: key_t, capacity: usize, longest: usize) -> io::Result<SysvQueue> {
         if longest > limit("msgmax") {
-            let most = limit("msgmax");
-            let why = format!(
-                "a message of {longest} bytes is over the limit kernel.msgmax = {most} (set with sysctl)"
-            );
-            return Err(io::Error::new(ErrorKind::InvalidInput, why));
+            return Err(over_limit(ErrorKind::InvalidInput, "a message", longest, "msgmax"));
         }
         // The mode is what counts here: msgget ignores the umask.
         let id = match msgget(key, libc::IPC_CREAT | libc::IPC_EXCL | 0o600) {
             Err(e) if e.raw_os_error() == Some(libc::ENOSPC) => {
                 let most = limit("msgmni");
-                let why = format!(
-                    "all kernel.msgmni = {most} message queues are in use (see ipcs -q; set with sysctl)"
-                );
+                let why =
+                    format!("all kernel.msgmni = {most} queues are in use (see ipcs -q; set with sysctl)");
                 return Err(io::Error::new(ErrorKind::StorageFull, why));
             }
             id => id?,
         };
         let queue = SysvQueue::with_buffer(id, longest);
-        match queue.set_capacity(capacity) {
-            Ok(()) => Ok(queue),
-            Err(e) => {
-                let _ = queue.remove();
-                Err(e)
-            }
+        if let Err(e) = queue.set_capacity(capacity) {
+            let _ = queue.remove();
+            return Err(e);
         }
+        Ok(queue)
     }
 
     /// Opens the queue `key`, whose messages have up to `longest` bytes.
@@ -116,19 +109,17 @@ impl SysvQueue {
     /// # Errors
     /// `NotFound` if there is none; `PermissionDenied` if it is not this user's alone.
     pub fn open(key: key_t, longest: usize) -> io::Result<SysvQueue> {
-        let not_ours = || {
-            let why = format!("the message queue with key {key:#010x} is not this user's alone");
-            io::Error::new(ErrorKind::PermissionDenied, why)
-        };
+        let why = format!("the message queue with key {key:#010x} is not this user's alone");
+        let not_ours = io::Error::new(ErrorKind::PermissionDenied, why);
         let queue = match msgget(key, 0) {
-            Err(e) if e.kind() == ErrorKind::PermissionDenied => return Err(not_ours()),
+            Err(e) if e.kind() == ErrorKind::PermissionDenied => return Err(not_ours),
             id => SysvQueue::with_buffer(id?, longest),
         };
         let owner = queue.stat()?.msg_perm;
         // SAFETY: it has no arguments and cannot fail.
         let user = unsafe { libc::geteuid() };
         if owner.uid != user || owner.mode & 0o777 != 0o600 {
-            return Err(not_ours());
+            return Err(not_ours);
         }
         Ok(queue)
     }
@@ -146,7 +137,8 @@ impl SysvQueue {
     ///
     /// # Errors
     /// `Interrupted` by a signal: nothing was sent. `ConnectionAborted` if the queue was removed.
-    /// `InvalidInput` if the type is not positive, or the message longer than `longest`.
+    /// `InvalidInput` if the type is not positive, or the message longer than `longest`. `QuotaExceeded` if
+    /// `kernel.msgmax` was lowered below it meanwhile.
     pub fn send(&mut self, kind: c_long, message: &[u8]) -> io::Result<()> {
         self.msgsnd(kind, message, 0)
     }
@@ -211,9 +203,15 @@ impl SysvQueue {
         // SAFETY: the kernel reads the type and `message.len()` bytes behind it, which were just written and
         // are within `buffer`; it copies bytes, so their alignment does not matter. Only this process can
         // reach `buffer`, and it does not while the call lasts (`&mut self`).
-        match unsafe { libc::msgsnd(self.id, self.buffer.as_ptr().cast(), message.len(), flags) } {
-            0 => Ok(()),
-            _ => Err(self.failure()),
+        if unsafe { libc::msgsnd(self.id, self.buffer.as_ptr().cast(), message.len(), flags) } == 0 {
+            return Ok(());
+        }
+        match self.failure() {
+            // EINVAL of a queue that is still there: the limit was lowered after it had been made.
+            e if e.kind() == ErrorKind::ConnectionAborted && self.stat().is_ok() => {
+                Err(over_limit(ErrorKind::QuotaExceeded, "a message", message.len(), "msgmax"))
+            }
+            e => Err(e),
         }
     }
 
@@ -248,21 +246,18 @@ impl SysvQueue {
         if unsafe { libc::msgctl(self.id, libc::IPC_SET, &raw mut wanted) } == 0 {
             return Ok(());
         }
-        let e = self.failure();
-        if e.raw_os_error() != Some(libc::EPERM) {
-            return Err(e);
+        match self.failure() {
+            e if e.raw_os_error() == Some(libc::EPERM) => {
+                Err(over_limit(ErrorKind::PermissionDenied, "a queue", bytes, "msgmnb"))
+            }
+            e => Err(e),
         }
-        let most = limit("msgmnb");
-        let why =
-            format!("a queue of {bytes} bytes is over the limit kernel.msgmnb = {most} (set with sysctl)");
-        Err(io::Error::new(ErrorKind::PermissionDenied, why))
     }
 
     /// What errno says about this queue.
     #[cold]
     fn failure(&self) -> io::Error {
-        let id = self.id;
-        let e = io::Error::last_os_error();
+        let (id, e) = (self.id, io::Error::last_os_error());
         match e.raw_os_error() {
             // Nothing to select: the counterpart of EAGAIN, which msgsnd gives when the queue is full.
             Some(libc::ENOMSG) => ErrorKind::WouldBlock.into(),
@@ -273,9 +268,8 @@ impl SysvQueue {
             }
             Some(libc::E2BIG) => {
                 let room = self.buffer.len() - KIND;
-                let why = format!(
-                    "message queue {id} holds a message of more than {room} bytes; it stays there, whole"
-                );
+                let why =
+                    format!("message queue {id} holds a message over {room} bytes; it stays there, whole");
                 io::Error::new(ErrorKind::InvalidData, why)
             }
             _ => e,
@@ -289,6 +283,12 @@ fn msgget(key: key_t, flags: c_int) -> io::Result<c_int> {
         -1 => Err(io::Error::last_os_error()),
         id => Ok(id),
     }
+}
+
+fn over_limit(kind: ErrorKind, what: &str, bytes: usize, name: &str) -> io::Error {
+    let most = limit(name);
+    let why = format!("{what} of {bytes} bytes is over the limit kernel.{name} = {most} (set with sysctl)");
+    io::Error::new(kind, why)
 }
 
 /// A limit of this machine (of its IPC namespace): `msgmax`, `msgmnb` or `msgmni`. Where `/proc` does not

@@ -233,6 +233,67 @@ fn a_death_beside_a_goodbye_is_not_forgotten() {
 }
 
 #[test]
+fn a_producer_that_fails_is_no_goodbye() {
+    for pair in BOTH {
+        let mut queues = Queues::new();
+        let input = queues.0.file("input");
+        std::fs::write(&input, format!("short\n{}\n", "x".repeat(100))).expect("write the input");
+        let consumer = queues.consumer(&pair, &[]);
+        consumer.wait_for_stderr("waiting for a producer");
+        let args = ["--input", input.to_str().expect("UTF-8"), "--lines", "--size", "64"];
+        queues.producer(&pair, &args).end().expect(1).says("longer than --size 64");
+        let ended = consumer.end().expect(3).says("died without a goodbye");
+        assert_eq!(numbers(&ended), [0], "what was sent has come");
+
+        // Beside one that ends well it is not forgotten.
+        let consumer = queues.consumer(&pair, &[]);
+        consumer.wait_for_stderr("waiting for a producer");
+        let alive = queues.producer(&pair, &["--count", "2", "--interval", "1h"]);
+        alive.wait_for_stdout("sent #0");
+        queues.producer(&pair, &args).end().expect(1);
+        alive.signal(Signal::SIGINT);
+        alive.end().expect(130);
+        consumer.end().expect(3).says("died without a goodbye");
+    }
+}
+
+#[test]
+fn a_producer_whose_words_cannot_be_written_is_no_goodbye() {
+    for pair in BOTH {
+        let queues = Queues::new();
+        let consumer = queues.consumer(&pair, &[]);
+        consumer.wait_for_stderr("waiting for a producer");
+        let mut command = queues.0.command(pair.producer);
+        command.args(pair.both).args(["--name", queues.0.name(), "--interval", "10ms"]);
+        command.stdout(std::fs::OpenOptions::new().write(true).open("/dev/full").expect("open /dev/full"));
+        command.stderr(std::process::Stdio::piped());
+        Process::follow(command).end().expect(1).says("standard output");
+        consumer.end().expect(3).says("died without a goodbye");
+    }
+}
+
+#[test]
+fn a_stream_without_an_item_ends_too_whoever_comes_first() {
+    for pair in BOTH {
+        let queues = Queues::new();
+        let empty = ["--input", "/dev/null"];
+        let gone = queues.producer(&pair, &empty).end().expect(0);
+        gone.says("keeps the end of a stream without messages");
+        queues.consumer(&pair, &["--json"]).end().expect(0).all_well(0);
+        let consumer = queues.consumer(&pair, &["--json"]);
+        consumer.wait_for_stderr("waiting for a producer");
+        queues.producer(&pair, &empty).end().expect(0);
+        consumer.end().expect(0).all_well(0);
+        assert!(queues.0.left().is_empty(), "{:?}", queues.0.left());
+
+        // It is in nobody's way.
+        queues.producer(&pair, &empty).end().expect(0);
+        queues.producer(&pair, &["--count", "2", "--interval", "0", "--size", "999"]).end().expect(0);
+        queues.consumer(&pair, &["--json"]).end().expect(0).all_well(2);
+    }
+}
+
+#[test]
 fn after_both_were_killed_the_next_take_what_is_left() {
     for pair in BOTH {
         let queues = Queues::new();

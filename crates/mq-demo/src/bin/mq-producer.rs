@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use common::{args, place::Place, session::Session, source::Items};
+use common::{args, exit::Stopped, place::Place, session::Session, source::Items};
 use mq_demo::registry::Api;
 use mq_demo::sender::{Sender, Shape};
 
@@ -77,10 +77,14 @@ fn main() -> ExitCode {
         session.watch(queue.watch()?);
         let mut end = (queue, session.start_hint());
         let sent = send_all(&mut items, kinds, session, &mut end);
-        // Leaving is the goodbye, in good and in bad days: all that was sent is in the queue.
-        let left = end.0.leave();
+        // Ctrl-C is a goodbye too: all that was sent is in the queue. A failure is none.
+        let left = match &sent {
+            Ok(()) => end.0.finish(),
+            Err(e) if e.is::<Stopped>() => end.0.stop(),
+            Err(_) => end.0.fail(),
+        };
         if let Ok(Some(left)) = &left {
-            session.report.note(format!("{left}; take what is in it with: {}", end.1));
+            session.report.note(format!("{left}; take what is there with: {}", end.1));
             session.report.note(format!("or remove it with: {}", left.remove));
         }
         sent.and(left.map(drop).context("leave the message queue"))
