@@ -110,12 +110,13 @@ impl FifoReader {
         Ok(FifoReader { seat: Seat::take(channel, Role::Consumer)? })
     }
 
-    /// Whether a writer is there, so that [`FifoReader::open`] will not wait.
+    /// The writers that are there; if there is one, [`FifoReader::open`] will not wait.
     ///
     /// # Errors
     /// When the directory of names cannot be read.
-    pub fn has_writer(&self) -> io::Result<bool> {
-        Ok(self.seat.channel.lock()?.living(Role::Producer)? > 0)
+    pub fn writers(&self) -> io::Result<Vec<u32>> {
+        let attached = self.seat.channel.lock()?.attached()?;
+        Ok(attached.iter().filter(|a| a.alive && a.role == Role::Producer).map(|a| a.pid).collect())
     }
 
     /// Opens the FIFO for reading, which waits for a writer.
@@ -213,6 +214,11 @@ impl FifoWriter {
             return Err(io::Error::new(ErrorKind::BrokenPipe, "the reader is gone"));
         }
         Ok(())
+    }
+
+    /// The reader that was met.
+    pub fn reader(&self) -> Option<u32> {
+        self.reader
     }
 
     fn living_reader(&self) -> io::Result<Option<u32>> {

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! An address means something within one process only: the kernel gives the child a copy of the parent's
-//! memory (page by page, when one of them writes). So the parent cannot see what the child stored. It learns
-//! it through the kernel, by a pipe.
+//! memory (page by page, when one of them writes). So the parent cannot see what the child stored. What the
+//! child finds it has to tell through the kernel, by a pipe.
 //!
 //! System calls: fork, pipe2, read, write, waitpid; see fork(2).
 
@@ -27,6 +27,16 @@ pub struct Seen {
     pub wrote: u64,
     /// What it found there afterwards.
     pub found: u64,
+}
+
+impl Seen {
+    fn words(self) -> [u64; 4] {
+        [self.pid.into(), self.address as u64, self.wrote, self.found]
+    }
+
+    fn of([pid, address, wrote, found]: [u64; 4]) -> Seen {
+        Seen { pid: pid as u32, address: address as usize, wrote, found }
+    }
 }
 
 /// Forks a child; both write the variable and look what they find. The parent's and the child's findings.
@@ -54,18 +64,17 @@ pub fn show() -> io::Result<[Seen; 2]> {
         ForkResult::Child => {
             write(2);
             let seen = look(2);
-            let told = to_parent.write_all(&seen.found.to_ne_bytes());
+            let told = to_parent.write_all(seen.words().map(u64::to_ne_bytes).as_flattened());
             // SAFETY: ends the process without running what the parent has registered for its own end.
             unsafe { nix::libc::_exit(i32::from(told.is_err())) }
         }
         ForkResult::Parent { child } => {
             drop(to_parent);
             write(1);
-            let mut found = [0; 8];
-            from_child.read_exact(&mut found)?;
+            let mut words = [[0; 8]; 4];
+            from_child.read_exact(words.as_flattened_mut())?;
             waitpid(child, None)?;
-            let child = Seen { pid: child.as_raw() as u32, found: u64::from_ne_bytes(found), ..look(2) };
-            Ok([look(1), child])
+            Ok([look(1), Seen::of(words.map(u64::from_ne_bytes))])
         }
     }
 }

@@ -15,6 +15,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Child, Command};
 
 use crate::frame::FrameWriter;
@@ -38,27 +39,50 @@ pub fn spawn(mut command: Command) -> io::Result<(Child, FrameWriter)> {
 /// # Errors
 /// When `/proc` cannot be read.
 pub fn holders(pipe: &impl AsFd) -> io::Result<Vec<u32>> {
-    let pipe = File::from(pipe.as_fd().try_clone_to_owned()?).metadata()?;
     let mut holders = Vec::new();
     for process in fs::read_dir("/proc")?.flatten() {
-        let Some(pid) = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else {
-            continue;
-        };
-        // Processes end while we look, and others' descriptors are none of our business.
-        let mut descriptors = fs::read_dir(process.path().join("fd")).into_iter().flatten().flatten();
-        let holds = descriptors.any(|fd| {
-            let same = fs::metadata(fd.path()).is_ok_and(|m| (m.dev(), m.ino()) == (pipe.dev(), pipe.ino()));
-            same && is_writable(&process.path().join("fdinfo").join(fd.file_name()))
-        });
-        if holds {
+        let pid = process.file_name().to_str().and_then(|name| name.parse().ok());
+        if let Some(pid) = pid
+            && !ends(pid, pipe)?.write.is_empty()
+        {
             holders.push(pid);
         }
     }
     Ok(holders)
 }
 
+/// A process's descriptors of one pipe.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ends {
+    /// Those of the read end, in order.
+    pub read: Vec<i32>,
+    /// Those of the write end, in order.
+    pub write: Vec<i32>,
+}
+
+/// Which ends of `pipe` process `pid` holds; none if it has ended or belongs to somebody else.
+///
+/// # Errors
+/// When there are no descriptors left.
+pub fn ends(pid: u32, pipe: &impl AsFd) -> io::Result<Ends> {
+    let pipe = File::from(pipe.as_fd().try_clone_to_owned()?).metadata()?;
+    let process = Path::new("/proc").join(pid.to_string());
+    let mut ends = Ends::default();
+    // Processes end while we look, and others' descriptors are none of our business.
+    for fd in fs::read_dir(process.join("fd")).into_iter().flatten().flatten() {
+        let same = fs::metadata(fd.path()).is_ok_and(|m| (m.dev(), m.ino()) == (pipe.dev(), pipe.ino()));
+        if same && let Some(number) = fd.file_name().to_str().and_then(|name| name.parse().ok()) {
+            let writable = is_writable(&process.join("fdinfo").join(fd.file_name()));
+            if writable { &mut ends.write } else { &mut ends.read }.push(number);
+        }
+    }
+    ends.read.sort_unstable();
+    ends.write.sort_unstable();
+    Ok(ends)
+}
+
 /// The last octal digit of `flags:` has the access mode: 0 reads, 1 writes, 2 does both.
-fn is_writable(info: &std::path::Path) -> bool {
+fn is_writable(info: &Path) -> bool {
     let info = fs::read_to_string(info).unwrap_or_default();
     let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
     flags.and_then(|f| i32::from_str_radix(f.trim(), 8).ok()).is_some_and(|f| f & 0o3 != 0)
@@ -66,10 +90,14 @@ fn is_writable(info: &std::path::Path) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsRawFd;
+
     #[test]
     fn the_writer_is_found_and_the_reader_is_not() {
         let (reader, writer) = std::io::pipe().expect("pipe");
         assert_eq!(super::holders(&reader).expect("look"), [std::process::id()]);
+        let ends = super::Ends { read: vec![reader.as_raw_fd()], write: vec![writer.as_raw_fd()] };
+        assert_eq!(super::ends(std::process::id(), &writer).expect("look"), ends);
         drop(writer);
         assert!(super::holders(&reader).expect("look").is_empty());
     }

@@ -1,5 +1,6 @@
 //! Reads items from a pipe.
 
+mod ends;
 mod mistakes;
 
 use std::io::ErrorKind::WouldBlock;
@@ -44,7 +45,8 @@ fn main() -> ExitCode {
     Session::consumer("pipe", variant, &args.consumer, |session| {
         if args.anonymous {
             let pipe = anonymous::inherited()?;
-            receive_all(session, &mut End { pipe, replier: None, deadlock: false }).map(|_| ())
+            session.say(&ends::of_the_child(&pipe.fd)?);
+            receive_all(session, &mut End { pipe, replier: None, deadlocked_with: None }).map(|_| ())
         } else {
             by_name(&args, session)
         }
@@ -55,7 +57,8 @@ fn main() -> ExitCode {
 struct End {
     pipe: FrameReader,
     replier: Option<Replier>,
-    deadlock: bool,
+    /// `--deadlock`: the producer that waits for us.
+    deadlocked_with: Option<u32>,
 }
 
 fn by_name(args: &Args, session: &mut Session) -> Result<()> {
@@ -65,15 +68,17 @@ fn by_name(args: &Args, session: &mut Session) -> Result<()> {
         session.other_side_needs("--duplex");
     }
     let mut replier = args.duplex.then(|| Replier::create(place.channel(name, "back"))).transpose()?;
-    let pipe = session
-        .meet(|block| if block || fifo.has_writer()? { fifo.open() } else { Err(WouldBlock.into()) })?;
+    let pipe = session.meet(|block| {
+        if block || !fifo.writers()?.is_empty() { fifo.open() } else { Err(WouldBlock.into()) }
+    })?;
     if let Some(replier) = &mut replier {
         session.transfer(|| replier.open().map(|()| 0))?;
     }
     if args.allow_torn {
         return mistakes::receive_torn(session, TornReader::new(pipe.fd));
     }
-    let mut end = End { pipe, replier, deadlock: args.deadlock };
+    let deadlocked_with = if args.deadlock { fifo.writers()?.first().copied() } else { None };
+    let mut end = End { pipe, replier, deadlocked_with };
     loop {
         let more_wanted = receive_all(session, &mut end)?;
         // A stream without a HELLO was no producer's: somebody opened the FIFO and went away.

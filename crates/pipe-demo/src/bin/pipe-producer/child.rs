@@ -4,6 +4,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 use common::{exit, session::Session, source::Items};
+use pipe_demo::frame::FrameWriter;
 use pipe_demo::independent::Seen;
 use pipe_demo::{anonymous, leak};
 
@@ -23,10 +24,7 @@ pub fn tell_independent(seen: [Seen; 2], session: &mut Session) {
 pub fn send(args: &Args, items: &mut Items, session: &mut Session) -> Result<()> {
     let spawn = if args.leak_write_end { leak::spawn } else { anonymous::spawn };
     let (mut child, pipe) = spawn(consumer(args)?).context("start pipe-consumer")?;
-    let (parent, id) = (std::process::id(), child.id());
-    session.say(&format!(
-        "parent {parent} writes, and closed the read end; child {id} reads (its descriptor 0)"
-    ));
+    session.say(&ends(&pipe)?);
     let mut end = End { pipe, fifo: None, replies: None };
     let sent = send_all(args, items, session, &mut end);
     // The child's end-of-file comes when every write end is closed.
@@ -40,6 +38,21 @@ pub fn send(args: &Args, items: &mut Items, session: &mut Session) -> Result<()>
         Err(e) if exit::worse(status, exit::status(&e)) == exit::status(&e) => Err(e),
         _ => Err(exit::Exit { status, message: format!("the child ended with {status}") }.into()),
     }
+}
+
+/// What this process holds of the pipe; the child tells its own half.
+fn ends(pipe: &FrameWriter) -> Result<String> {
+    let parent = std::process::id();
+    let ends = leak::ends(parent, pipe)?;
+    let closed = if ends.read.is_empty() { "has closed" } else { "has forgotten to close" };
+    Ok(format!(
+        "parent {parent} keeps the write end (descriptor {}), and {closed} the read end",
+        list(&ends.write)
+    ))
+}
+
+fn list(descriptors: &[i32]) -> String {
+    descriptors.iter().map(i32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The command that makes the child: the consumer beside this binary, told what it needs to know.

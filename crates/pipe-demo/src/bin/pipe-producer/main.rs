@@ -71,11 +71,7 @@ fn send_all(args: &Args, items: &mut Items, session: &mut Session, end: &mut End
     let mut write_all = || -> Result<()> {
         while let Some(item) = items.next(session)? {
             if args.deadlock {
-                two_way::read_reply(
-                    session,
-                    end,
-                    "deadlock: both sides are in read(); nobody is left to write (drop --deadlock)",
-                )?;
+                two_way::read_too_early(session, end)?;
             }
             session.wait(
                 end,
@@ -85,7 +81,7 @@ fn send_all(args: &Args, items: &mut Items, session: &mut Session, end: &mut End
             )?;
             session.sent(item)?;
             if end.replies.is_some() {
-                two_way::read_reply(session, end, "no reply yet")?;
+                two_way::read_reply(session, end)?;
             }
         }
         session.wait(end, full, look, |e, block| if block { e.pipe.goodbye() } else { e.pipe.try_goodbye() })
