@@ -34,6 +34,7 @@ pub struct Report {
     latency: Histogram<u64>,
     extra: Map<String, Value>,
     notes: Vec<String>,
+    remark: String,
     warned: Vec<(&'static str, Instant, u64)>,
     progress: Option<ProgressBar>,
     progress_ns: u64,
@@ -61,6 +62,7 @@ impl Report {
             latency: Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("valid bounds"),
             extra: Map::new(),
             notes: Vec::new(),
+            remark: String::new(),
             warned: Vec::new(),
             progress: progress.then(ProgressBar::hidden),
             progress_ns: 0,
@@ -84,6 +86,13 @@ impl Report {
         self.notes.push(sentence.into());
     }
 
+    /// Adds words to the line of the next item that is sent or received.
+    pub fn remark(&mut self, words: impl FnOnce() -> String) {
+        if !self.quiet {
+            self.remark = format!("  {}", words());
+        }
+    }
+
     /// Other consumers take from the same channel, or this one selects: what is missing here may have gone
     /// to another, so it counts as `gaps`, not as `lost`.
     pub fn shared(&mut self, shared: bool) {
@@ -104,13 +113,15 @@ impl Report {
     pub(crate) fn sent(&mut self, header: &Header, len: usize) {
         let payload = len - HEADER;
         self.count(payload, header.sent_ns);
-        self.line(format_args!("sent #{}  {payload} B", header.seq));
+        let remark = std::mem::take(&mut self.remark);
+        self.line(format_args!("sent #{}  {payload} B{remark}", header.seq));
     }
 
     pub(crate) fn received(&mut self, lane: u64, len: usize, header: Option<&Header>) {
         let now = now_ns();
         let payload = len.saturating_sub(HEADER);
         self.count(payload, now);
+        let remark = std::mem::take(&mut self.remark);
         let Some(header) = header else {
             self.audit.corrupted();
             if !self.quiet {
@@ -123,7 +134,7 @@ impl Report {
         self.latency.saturating_record(latency.max(1));
         if !self.quiet {
             let (seq, pid, after) = (header.seq, header.pid, Duration::from_nanos(latency));
-            self.line(format_args!("received #{seq}  {payload} B  from {pid}  after {after:.1?}"));
+            self.line(format_args!("received #{seq}  {payload} B  from {pid}  after {after:.1?}{remark}"));
         }
     }
 
