@@ -250,11 +250,16 @@ impl Session {
     pub fn meet<T>(&mut self, mut op: impl FnMut(bool) -> io::Result<T>) -> Result<T> {
         let since = Instant::now();
         let deadline = self.timeout.map(|t| since + t);
+        let first_line = since + WORTH_A_LINE;
         let mut said = false;
         loop {
             self.check()?;
             self.watcher.peers_changed();
-            match op(false) {
+            // Whoever is there may be gone a moment later, and then even this blocks: in the open of a FIFO, say.
+            let soon = if said { deadline } else { Some(deadline.map_or(first_line, |d| d.min(first_line))) };
+            match self.watcher.interruptible(soon, true, || op(false)) {
+                // By news, which are looked at above.
+                Err(e) if e.kind() == ErrorKind::Interrupted && since.elapsed() < WORTH_A_LINE => continue,
                 Err(e) if is_for_later(&e) => {}
                 done => {
                     // What changed while we met is for the channel's first wait to look at.

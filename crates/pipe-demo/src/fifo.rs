@@ -14,7 +14,7 @@
 //!
 //! System calls: mkfifo, open, flock, fcntl (`F_SETPIPE_SZ`), poll, unlink; see fifo(7), pipe(7).
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileTypeExt;
@@ -191,7 +191,7 @@ impl FifoWriter {
             // atomic, exclusive for one whose frames are not.
             let atomic = HEADER + self.longest <= PIPE_BUF;
             let locked = if atomic { fd.try_lock_shared() } else { fd.try_lock() };
-            if locked.is_err() {
+            if let Err(TryLockError::WouldBlock) = locked {
                 let why = format!(
                     "{} is in use: frames over {PIPE_BUF} bytes (PIPE_BUF) would be mixed with another \
                      writer's; use a --size up to {}",
@@ -200,6 +200,7 @@ impl FifoWriter {
                 );
                 return Err(io::Error::new(ErrorKind::AddrInUse, why));
             }
+            locked?;
         }
         self.reader = self.living_reader()?;
         Ok(FrameWriter::new(fd.into()))

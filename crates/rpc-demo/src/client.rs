@@ -252,8 +252,16 @@ impl Client {
     /// Says goodbye, if it fits at once and not in the middle of a request. Nothing is to be waited for: the
     /// replies have said all there is to say. Whether it was sent.
     pub fn leave(&mut self) -> bool {
-        let inside = self.link.writer.is_inside_frame();
-        !inside && self.link.try_write(GOODBYE, &self.sent.to_le_bytes()).is_ok()
+        if self.link.writer.is_inside_frame() {
+            return false;
+        }
+        loop {
+            // A goodbye that a signal swallows would look like a death.
+            match self.link.try_write(GOODBYE, &self.sent.to_le_bytes()) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
+                said => return said.is_ok(),
+            }
+        }
     }
 
     /// Who the server is.
