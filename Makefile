@@ -3,13 +3,14 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --release --bin ipc-lab --
 
-.PHONY: help build demo test lint copy-test
+.PHONY: help build demo test lint copy-test bench
 
 help: ## what can be made
 	@echo "make demo              build all, play every pair, send a real file through each (FILE=… for another)"
 	@echo "make run-pipe          play one pair: pipe, mq, shm, mmap, socket or rpc"
 	@echo "make test              all tests"
 	@echo "make lint              formatting, clippy and rustdoc, without a warning"
+	@echo "make bench             what an item costs by each mechanism: rates, latencies, CPU time, system calls"
 	@echo "make copy-test         copy each mechanism out of this workspace as its README says, and run the copy"
 
 build:
@@ -32,3 +33,6 @@ lint:
 
 copy-test: build
 	@$(LAB) copy-test
+
+bench: build
+	@$(LAB) bench

@@ -7,7 +7,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
+use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::time::TimeValLike;
 use nix::unistd::Pid;
 
 use crate::stop;
@@ -48,6 +50,39 @@ struct Actor {
     what: String,
     deadline: Instant,
     state: State,
+    usage: Usage,
+}
+
+/// What a process and its own children have used, from their starts to their ends.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Usage {
+    /// On a CPU, in user mode and in the kernel.
+    pub cpu: Duration,
+    /// How often it gave up the CPU because it had to wait.
+    pub voluntary: u64,
+    /// How often the CPU was taken from it.
+    pub involuntary: u64,
+}
+
+impl Usage {
+    /// What all children of this process have used that were waited for.
+    fn of_children() -> Result<Usage> {
+        let all = getrusage(UsageWho::RUSAGE_CHILDREN)?;
+        let cpu = (all.user_time() + all.system_time()).num_microseconds();
+        Ok(Usage {
+            cpu: Duration::from_micros(cpu as u64),
+            voluntary: all.voluntary_context_switches() as u64,
+            involuntary: all.involuntary_context_switches() as u64,
+        })
+    }
+
+    fn since(self, before: Usage) -> Usage {
+        Usage {
+            cpu: self.cpu - before.cpu,
+            voluntary: self.voluntary - before.voluntary,
+            involuntary: self.involuntary - before.involuntary,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +114,18 @@ impl Cast {
         let (who, sender) = (self.actors.len(), self.sender.clone());
         std::thread::spawn(move || follow(ours, |line| sender.send((who, line)).is_ok()));
         let deadline = Instant::now() + self.limit;
-        self.actors.push(Actor { child, what, deadline, state: State::Speaks });
+        self.actors.push(Actor { child, what, deadline, state: State::Speaks, usage: Usage::default() });
         Ok(who)
     }
 
     /// The process id of one that was started.
     pub fn pid(&self, who: usize) -> u32 {
         self.actors[who].child.id()
+    }
+
+    /// What one that has ended has used.
+    pub fn usage(&self, who: usize) -> Usage {
+        self.actors[who].usage
     }
 
     /// The next event; `None` when all have ended.
@@ -99,10 +139,13 @@ impl Cast {
                 bail!("{} did not end within {:?}", late.what, self.limit);
             }
             let silent = self.actors.iter().position(|a| a.state == State::Silent);
+            let before = Usage::of_children()?;
             if let Some(who) = silent
                 && let Some(status) = self.actors[who].child.try_wait()?
             {
                 self.actors[who].state = State::Ended;
+                // Only this thread waits for children: the difference is this one's.
+                self.actors[who].usage = Usage::of_children()?.since(before);
                 let status = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
                 return Ok(Some(Event::End { who, status }));
             }

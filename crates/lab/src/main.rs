@@ -2,6 +2,7 @@
 
 #![deny(unsafe_code)]
 
+mod bench;
 mod cast;
 mod copy_test;
 mod demo;
@@ -45,6 +46,13 @@ enum Command {
         #[arg(value_name = "METHOD", value_parser = PossibleValuesParser::new(pairs::NAMES))]
         methods: Vec<String>,
     },
+    /// Measures the pairs: rates, latencies, and what an item costs
+    Bench(bench::Args),
+    #[command(hide = true)]
+    BenchPart {
+        #[command(subcommand)]
+        part: bench::Part,
+    },
     /// Copies each mechanism's files out of this workspace, as the READMEs say, and builds and runs the copy
     CopyTest {
         /// Which crates [default: all demo crates]
@@ -71,6 +79,8 @@ fn run(command: &Command) -> Result<bool> {
     match command {
         Command::Demo { file, methods } => demo::demo(&pairs::named(methods), file.as_deref()),
         Command::Play { methods } => demo::play(&pairs::named(methods)),
+        Command::Bench(args) => bench::bench(args),
+        Command::BenchPart { part } => part.play(),
         Command::CopyTest { crates } => copy_test::copy_test(crates),
     }
 }

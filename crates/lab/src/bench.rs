@@ -1,0 +1,211 @@
+//! `ipc-lab bench`: what each mechanism costs, measured on the real binaries as two processes.
+//!
+//! ```text
+//! warm-up        each row: start-up alone, then how many items make a run of the wanted length
+//! round 1 … n    the floors, then each row once; so a disturbance does not hit one row alone
+//! count          each row twice, n and 2n items: the system calls, in runs that measure nothing else
+//! ```
+
+mod before;
+mod count;
+mod figure;
+mod floor;
+mod machine;
+mod measure;
+mod row;
+mod subject;
+mod tables;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
+use common::args;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::pairs;
+use crate::stop;
+use floor::Floors;
+use machine::{Clocks, Machine, Others};
+use measure::Track;
+use row::Row;
+use subject::{Pattern, SUBJECTS};
+
+/// What the bench is told.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    /// Which methods, or variants of them, such as shm:ring [default: all]
+    #[arg(value_name = "METHOD[:VARIANT]", value_parser = PossibleValuesParser::new(names()))]
+    which: Vec<String>,
+    /// Payload of an item; several make a row each
+    #[arg(long, value_name = "BYTES,…", value_delimiter = ',', default_value = "64", value_parser = args::size)]
+    size: Vec<usize>,
+    /// Who sends what when [default: all]
+    #[arg(long, value_name = "PATTERN,…", value_delimiter = ',', value_enum)]
+    pattern: Vec<Pattern>,
+    /// How long each run takes
+    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = not_zero)]
+    time: Duration,
+    /// Items of each run, in place of --time; the paced ones still stop after --time
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(2..))]
+    count: Option<u64>,
+    /// The pause between two paced items: long enough that both sides fall asleep
+    #[arg(long, value_name = "DURATION", default_value = "2ms", value_parser = not_zero)]
+    interval: Duration,
+    /// How many times each row is measured
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
+    rounds: usize,
+    /// The producer stays on the first of these CPUs, the consumer on the second; the same twice: both on one
+    /// [default of a bare --pin: the first two]
+    #[arg(long, value_name = "CPU,CPU", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = pin)]
+    pin: Option<[usize; 2]>,
+    /// Where all figures of all rounds go [default: target/bench/bench.json]
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+}
+
+/// Parts of the bench that are processes of their own.
+#[derive(clap::Subcommand, Debug)]
+pub enum Part {
+    /// Runs a program and counts its system calls
+    Count {
+        /// The program and its arguments
+        #[arg(required = true, last = true)]
+        program: Vec<OsString>,
+    },
+    /// Reads 8 bytes and answers with 8, until the end of its input
+    Echo,
+}
+
+impl Part {
+    /// Plays the part to its end.
+    pub fn play(&self) -> Result<bool> {
+        match self {
+            Part::Count { program } => count::count(program),
+            Part::Echo => floor::echo(),
+        }
+    }
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    pairs::NAMES.into_iter().chain(SUBJECTS.iter().map(|s| s.name))
+}
+
+fn not_zero(text: &str) -> Result<Duration, String> {
+    args::duration(text).and_then(|d| if d.is_zero() { Err("it must not be 0".into()) } else { Ok(d) })
+}
+
+fn pin(text: &str) -> Result<[usize; 2], String> {
+    let allowed = before::allowed().map_err(|e| e.to_string())?;
+    let cpus = match text {
+        "" => [allowed[0], *allowed.get(1).unwrap_or(&allowed[0])],
+        _ => {
+            let both = text.split_once(',').and_then(|(p, c)| Some([p.parse().ok()?, c.parse().ok()?]));
+            both.ok_or("write it as 0,1")?
+        }
+    };
+    match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
+        Some(cpu) => Err(format!("this process may not use CPU {cpu}, only {allowed:?}")),
+        None => Ok(cpus),
+    }
+}
+
+/// Measures, prints the tables, writes the file: whether every item of every run was accounted for.
+pub fn bench(args: &Args) -> Result<bool> {
+    ensure!(
+        !cfg!(debug_assertions),
+        "a debug build measures the compiler's checks: cargo build --release --workspace, then \
+         cargo run --release --bin ipc-lab -- bench"
+    );
+    let subjects = subject::named(&args.which);
+    let track = Track::new(&subjects, args.interval, args.pin)?;
+    let mut rows: Vec<Row> = Vec::new();
+    for pattern in [Pattern::Stream, Pattern::Paced, Pattern::RoundTrip] {
+        for size in &args.size {
+            let wanted = args.pattern.is_empty() || args.pattern.contains(&pattern);
+            let can = |s: &&&subject::Subject| pattern != Pattern::RoundTrip || s.round_trip.is_some();
+            rows.extend(subjects.iter().filter(|_| wanted).filter(can).map(|s| Row::new(s, pattern, *size)));
+        }
+    }
+    ensure!(!rows.is_empty(), "none of these has that pattern: nothing comes back from them");
+    let machine = Machine::look()?;
+    println!("{}\n", machine.text());
+    let mut floors = Floors::default();
+    let clocks = Clocks::read()?;
+    measure(args, &track, &mut rows, &mut floors)?;
+    let others = clocks.others_since()?;
+
+    tables::print(args, &rows, &floors, others);
+    let file = args.json.clone().map_or_else(default_file, Ok)?;
+    write(&file, &as_json(args, &machine, &rows, &floors, others))?;
+    println!("\nAll figures of all rounds: {}", file.display());
+    Ok(tables::verdict(&rows))
+}
+
+/// Every row in turn, again and again.
+fn measure(args: &Args, track: &Track, rows: &mut [Row], floors: &mut Floors) -> Result<()> {
+    let paced = (args.time.as_nanos() / args.interval.as_nanos()).clamp(2, 1_000_000) as u64;
+    let bar = ProgressBar::new((rows.len() * (args.rounds + 2) + args.rounds) as u64);
+    bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}%  {eta} left  {msg}")?);
+    for row in rows.iter_mut() {
+        bar.set_message(format!("warm-up: {row}"));
+        let items = if row.run.pattern == Pattern::Paced {
+            Some(paced.min(args.count.unwrap_or(paced)))
+        } else {
+            args.count
+        };
+        row.warm_up(track, items, args.time)?;
+        bar.inc(1);
+    }
+    for round in 1..=args.rounds {
+        bar.set_message(format!("round {round}/{}: floors", args.rounds));
+        floors.measure(paced, args.interval, args.pin)?;
+        bar.inc(1);
+        for row in rows.iter_mut() {
+            bar.set_message(format!("round {round}/{}: {row}", args.rounds));
+            row.measure(track, args.time)?;
+            bar.inc(1);
+        }
+    }
+    let mut refused = None;
+    for row in rows.iter_mut() {
+        bar.set_message(format!("system calls: {row}"));
+        row.count_calls(track, args.time, &mut refused)?;
+        bar.inc(1);
+        stop::check()?;
+    }
+    bar.finish_and_clear();
+    Ok(())
+}
+
+fn as_json(args: &Args, machine: &Machine, rows: &[Row], floors: &Floors, others: Others) -> Value {
+    json!({
+        "format": 1,
+        "machine": machine.json(),
+        "others": others.json(),
+        "settings": {
+            "rounds": args.rounds,
+            "time_s": args.time.as_secs_f64(),
+            "interval_s": args.interval.as_secs_f64(),
+            "pin": args.pin,
+        },
+        "floors": floors.json(),
+        "rows": rows.iter().map(Row::json).collect::<Vec<_>>(),
+    })
+}
+
+fn default_file() -> Result<PathBuf> {
+    let itself = std::env::current_exe()?;
+    Ok(itself.ancestors().nth(2).context("find the target directory")?.join("bench/bench.json"))
+}
+
+fn write(file: &Path, value: &Value) -> Result<()> {
+    if let Some(dir) = file.parent() {
+        fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
+    }
+    fs::write(file, format!("{value:#}\n")).with_context(|| format!("write {}", file.display()))
+}

@@ -1,0 +1,112 @@
+//! How many system calls a program makes: a process that runs it under ptrace(2) and counts, as `strace -c -f`
+//! does, so that nothing need be installed.
+//!
+//! ```text
+//! bench ── starts ──> bench-part count ── starts, traces ──> pipe-producer (all threads)
+//!   ^                        |      stops at each entry and exit of a call <──┘
+//!   └── {"system_calls": …} ─┘
+//! ```
+//!
+//! Each call costs the program two stops, which is some hundred times what the call itself costs: so nothing
+//! else is measured in the same run.
+
+use std::collections::HashSet;
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use nix::errno::Errno;
+use nix::sys::ptrace::{self, Options};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::bench::before;
+use crate::stop;
+
+/// How the refusal of ptrace begins, by which the bench knows it.
+pub const REFUSED: &str = "error: ptrace is refused here";
+
+/// Runs a program to its end, prints how many system calls it made, and ends with its status.
+///
+/// # Errors
+/// When it cannot be started, or not be traced: by Yama, by a container's filter, or because it is traced
+/// already.
+pub fn count(program: &[OsString]) -> Result<bool> {
+    let mut command = Command::new(&program[0]);
+    command.args(&program[1..]);
+    before::traced(&mut command);
+    let main = match command.spawn() {
+        Ok(child) => Pid::from_raw(child.id() as i32),
+        Err(e) if e.raw_os_error() == Some(Errno::EPERM as i32) => {
+            eprintln!("{REFUSED}: {e}");
+            return Ok(false);
+        }
+        Err(e) => return Err(e).with_context(|| format!("start {}", program[0].display())),
+    };
+    // What asks us for the end is passed on; the program ends as it always does, and we with it.
+    std::thread::spawn(move || {
+        while stop::check().is_ok() {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        kill(main, Signal::SIGTERM)
+    });
+    let (calls, status) = trace(main)?;
+    println!("{{\"system_calls\":{calls}}}");
+    std::process::exit(status);
+}
+
+/// Follows a program that has just been started, and all of its threads and children: how many system calls
+/// they have made in all, and how it ended.
+fn trace(main: Pid) -> Result<(u64, i32)> {
+    match waitpid(main, None)? {
+        WaitStatus::Stopped(..) => {}
+        other => bail!("the program did not stop at its first instruction: {other:?}"),
+    }
+    let follow = Options::PTRACE_O_TRACECLONE | Options::PTRACE_O_TRACEFORK | Options::PTRACE_O_TRACEVFORK;
+    let told_apart = Options::PTRACE_O_TRACESYSGOOD | Options::PTRACE_O_TRACEEXEC;
+    ptrace::setoptions(main, follow | told_apart | Options::PTRACE_O_EXITKILL)?;
+    go_on(main, None)?;
+
+    let (mut known, mut inside) = (HashSet::from([main]), HashSet::new());
+    let (mut calls, mut status) = (0, 1);
+    loop {
+        match waitpid(None, Some(WaitPidFlag::__WALL)) {
+            Ok(WaitStatus::PtraceSyscall(thread)) => {
+                // It stops on the way in and on the way out.
+                if inside.insert(thread) {
+                    calls += 1;
+                } else {
+                    inside.remove(&thread);
+                }
+                go_on(thread, None)?;
+            }
+            Ok(WaitStatus::PtraceEvent(thread, ..)) => go_on(thread, None)?,
+            Ok(WaitStatus::Stopped(thread, signal)) => {
+                // A new thread begins with a stop, which is for us; any other signal is for the program.
+                let for_us = known.insert(thread) && signal == Signal::SIGSTOP;
+                go_on(thread, (!for_us).then_some(signal))?;
+            }
+            Ok(WaitStatus::Exited(thread, code)) => {
+                inside.remove(&thread);
+                status = if thread == main { code } else { status };
+            }
+            Ok(WaitStatus::Signaled(thread, signal, _)) => {
+                inside.remove(&thread);
+                status = if thread == main { 128 + signal as i32 } else { status };
+            }
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(Errno::ECHILD) => return Ok((calls, status)),
+            Err(e) => return Err(e).context("wait for the program"),
+        }
+    }
+}
+
+/// Lets a stopped thread run to its next stop; it may have been killed meanwhile.
+fn go_on(thread: Pid, signal: Option<Signal>) -> Result<()> {
+    match ptrace::syscall(thread, signal) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(e) => Err(e).context("continue the program"),
+    }
+}

@@ -1,0 +1,185 @@
+//! The floors: what a system call, a wake-up and a copy cost on this machine, with nothing around them.
+//!
+//! ```text
+//! this thread:  time ─> write ─────────> read       next
+//!                         |                ^
+//! another process:        └─> read ─ now ─ write
+//! ```
+
+use std::hint::black_box;
+use std::io::{self, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use common::item::now_ns;
+use serde_json::{Value, json};
+
+use crate::bench::before;
+use crate::bench::figure::Figure;
+use crate::stop;
+
+/// How long each is measured in a round; the paced one takes its time.
+const TIME: Duration = Duration::from_millis(100);
+/// A copy that stays in the caches, and one that does not.
+const CACHED: usize = 64 << 10;
+const MEMORY: usize = 64 << 20;
+
+/// What was measured, round by round.
+#[derive(Debug, Default)]
+pub struct Floors {
+    /// getppid(2), which does nothing, in nanoseconds.
+    pub call_ns: Figure,
+    /// 8 bytes through a pipe to another process and 8 bytes back, at once, again and again, in nanoseconds.
+    pub round_trip_ns: Figure,
+    /// 8 bytes through a pipe to a process that has fallen asleep, one way, in nanoseconds: p50, p99, max.
+    pub one_way_ns: [Figure; 3],
+    /// memcpy, 64 KiB at a time, in bytes per second.
+    pub copy_cached: Figure,
+    /// memcpy, 64 MiB at a time.
+    pub copy_memory: Figure,
+}
+
+impl Floors {
+    /// One more round: `paced` exchanges with a pause of `interval` before each. The two sides of the pipe are
+    /// pinned as a pair's.
+    pub fn measure(&mut self, paced: u64, interval: Duration, pin: Option<[usize; 2]>) -> Result<()> {
+        // A thread of its own, so that pinning ends with it.
+        std::thread::scope(|threads| {
+            let all = threads.spawn(|| {
+                pin.map_or(Ok(()), |[cpu, _]| before::pin_this_thread(cpu)).context("pin")?;
+                self.round(paced, interval, pin.map(|[_, cpu]| cpu))
+            });
+            all.join().expect("a measurement does not panic")
+        })
+    }
+
+    fn round(&mut self, paced: u64, interval: Duration, cpu: Option<usize>) -> Result<()> {
+        self.call_ns.0.push(per_turn(|| Ok(black_box(nix::unistd::getppid())))?);
+        let mut echo = Echo::start(cpu)?;
+        self.round_trip_ns.0.push(per_turn(|| echo.exchange())?);
+        let mut one_way = Vec::new();
+        for _ in 0..paced {
+            std::thread::sleep(interval);
+            one_way.push(echo.exchange()?);
+        }
+        one_way.sort_unstable();
+        for (figure, q) in self.one_way_ns.iter_mut().zip([0.5, 0.99, 1.0]) {
+            figure.0.push(quantile(&one_way, q));
+        }
+        echo.end()?;
+        self.copy_cached.0.push(copy_bytes_per_s(CACHED));
+        self.copy_memory.0.push(copy_bytes_per_s(MEMORY));
+        Ok(())
+    }
+
+    /// For the file.
+    pub fn json(&self) -> Value {
+        let [p50, p99, max] = &self.one_way_ns;
+        json!({
+            "system_call_ns": self.call_ns.json(),
+            "pipe_round_trip_ns": self.round_trip_ns.json(),
+            "pipe_one_way_ns": {"p50": p50.json(), "p99": p99.json(), "max": max.json()},
+            "copy_64KiB_bytes_per_s": self.copy_cached.json(),
+            "copy_64MiB_bytes_per_s": self.copy_memory.json(),
+        })
+    }
+}
+
+/// The smallest value that at least `q` of all do not exceed.
+fn quantile(sorted: &[u64], q: f64) -> f64 {
+    let rank = (q * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).map_or(f64::NAN, |ns| *ns as f64)
+}
+
+/// How long one turn takes, in nanoseconds: the mean of all that fit into [`TIME`].
+fn per_turn<T>(mut turn: impl FnMut() -> Result<T>) -> Result<f64> {
+    let (start, mut turns) = (Instant::now(), 0u32);
+    while start.elapsed() < TIME {
+        stop::check()?;
+        // Looking at the clock each time would be a good part of a system call.
+        for _ in 0..100 {
+            turn()?;
+        }
+        turns += 100;
+    }
+    Ok(start.elapsed().as_nanos() as f64 / f64::from(turns))
+}
+
+fn copy_bytes_per_s(len: usize) -> f64 {
+    // Written once, so that both are in memory and not only promised.
+    let (from, mut to) = (vec![1u8; len], vec![2u8; len]);
+    let times = ((256 << 20) / len).max(2);
+    let start = Instant::now();
+    for _ in 0..times {
+        to.copy_from_slice(black_box(&from));
+        black_box(&mut to);
+    }
+    (times * len) as f64 / start.elapsed().as_secs_f64()
+}
+
+/// The other process.
+#[derive(Debug)]
+struct Echo {
+    child: Child,
+    to: ChildStdin,
+    from: ChildStdout,
+}
+
+impl Echo {
+    fn start(cpu: Option<usize>) -> Result<Echo> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["bench-part", "echo"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        cpu.map_or(Ok(()), |cpu| before::pinned(&mut command, cpu)).context("pin")?;
+        let mut child = command.spawn().context("start the other end of the bare pipe")?;
+        let (to, from) = (child.stdin.take(), child.stdout.take());
+        let mut echo = Echo { child, to: to.context("piped")?, from: from.context("piped")? };
+        // It has begun to read when it has answered once.
+        echo.exchange()?;
+        Ok(echo)
+    }
+
+    /// Sends the time and waits for the answer: how long the way there took, in nanoseconds.
+    fn exchange(&mut self) -> Result<u64> {
+        stop::check()?;
+        let mut answer = [0; 8];
+        self.to.write_all(&now_ns().to_le_bytes()).context("write to the bare pipe")?;
+        self.from.read_exact(&mut answer).context("read from the bare pipe")?;
+        Ok(u64::from_le_bytes(answer))
+    }
+
+    fn end(self) -> Result<()> {
+        let Echo { mut child, to, .. } = self;
+        drop(to);
+        ensure!(child.wait()?.success(), "the other end of the bare pipe failed");
+        Ok(())
+    }
+}
+
+/// The other process's part: reads when something was sent, answers how long ago that is, until the end.
+pub fn echo() -> Result<bool> {
+    let (input, output) = (io::stdin(), io::stdout());
+    let mut sent = [0; 8];
+    loop {
+        // So few bytes are written, and therefore read, in one piece.
+        match nix::unistd::read(&input, &mut sent)? {
+            0 => return Ok(true),
+            n => ensure!(n == sent.len(), "{n} bytes of 8"),
+        }
+        let took = now_ns().saturating_sub(u64::from_le_bytes(sent));
+        nix::unistd::write(&output, &took.to_le_bytes())?;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_values_that_came() {
+        let hundred: Vec<u64> = (1..=100).collect();
+        assert_eq!([0.5, 0.99, 1.0].map(|q| quantile(&hundred, q)), [50.0, 99.0, 100.0]);
+        assert_eq!(quantile(&[7], 0.99), 7.0);
+        assert!(quantile(&[], 0.5).is_nan());
+    }
+}

@@ -1,0 +1,326 @@
+//! One run of a pair: the two real binaries, what they report, what the kernel counted, and a check of it all.
+
+use std::cell::Cell;
+use std::fmt;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::bench::before;
+use crate::bench::count::REFUSED;
+use crate::bench::subject::{Pattern, Subject, slots};
+use crate::cast::{Cast, Event, Usage};
+use crate::pairs::{self, Pair, Role};
+use crate::stage::Stage;
+
+/// What is run.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
+    /// Which binaries, told what.
+    pub subject: &'static Subject,
+    /// Who sends what when.
+    pub pattern: Pattern,
+    /// Bytes of an item's payload.
+    pub size: usize,
+    /// How many items.
+    pub items: u64,
+    /// Whether the system calls are counted; if so, nothing else is to be believed.
+    pub counted: bool,
+}
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sample {
+    /// Between the first item and the last, by the slower side's clock.
+    pub seconds: f64,
+    /// From before an item was handed to the channel until the consumer had it: p50, p99, max.
+    pub latency_ns: [f64; 3],
+    /// Of both sides, from their starts to their ends.
+    pub usage: Usage,
+    /// Likewise, if they were counted.
+    pub calls: u64,
+}
+
+/// The variant does not do what was asked for, and says why.
+#[derive(Debug)]
+pub struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// This machine does not let us count system calls.
+#[derive(Debug)]
+pub struct NoPtrace(String);
+
+impl fmt::Display for NoPtrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NoPtrace {}
+
+/// Where pairs are run.
+#[derive(Debug)]
+pub struct Track {
+    stage: Stage,
+    itself: PathBuf,
+    interval: Duration,
+    pin: Option<[usize; 2]>,
+    port: Cell<u16>,
+}
+
+/// A side that has ended, or not yet.
+#[derive(Default)]
+struct Side {
+    lines: Vec<String>,
+    status: Option<i32>,
+}
+
+const CONSUMER: usize = 0;
+const PRODUCER: usize = 1;
+
+impl Track {
+    /// For these subjects. `interval` is the paced pattern's; `pin` are the CPUs of producer and consumer.
+    pub fn new(subjects: &[&'static Subject], interval: Duration, pin: Option<[usize; 2]>) -> Result<Track> {
+        let pairs: Vec<_> = subjects.iter().map(|s| pair(s)).collect();
+        let itself = std::env::current_exe().context("find this program")?;
+        let port = Cell::new(10_000 + (std::process::id() % 20_000) as u16);
+        Ok(Track { stage: Stage::new(&pairs)?, itself, interval, pin, port })
+    }
+
+    /// Runs a pair once, with `limit` for all of it. Nothing is left, whatever happened.
+    ///
+    /// # Errors
+    /// [`Refused`], [`NoPtrace`], [`Stopped`](crate::stop::Stopped); else a side failed, or an item was lost, doubled, out of order
+    /// or damaged.
+    pub fn run(&self, run: &Run, limit: Duration) -> Result<Sample> {
+        let result = self.play(run, limit);
+        if result.is_err() {
+            self.take_what_is_left(run.subject);
+        }
+        let cleared = self.stage.clear();
+        let sample = result?;
+        cleared?;
+        Ok(sample)
+    }
+
+    fn play(&self, run: &Run, limit: Duration) -> Result<Sample> {
+        let args = self.args(run)?;
+        let mut cast = Cast::new(limit);
+        let mut sides = [Side::default(), Side::default()];
+        cast.start(self.command(run, Role::Consumer, &args)?)?;
+        let mut producer_started = false;
+        while let Some(event) = cast.next()? {
+            match event {
+                Event::Line { who, text } => {
+                    if !producer_started && text.contains("waiting") {
+                        producer_started = true;
+                        cast.start(self.command(run, Role::Producer, &args)?)?;
+                    }
+                    sides[who].lines.push(text);
+                }
+                Event::End { who, status } => {
+                    sides[who].status = Some(status);
+                    // The other one may wait for the next to come in its place.
+                    if status != 0 || !producer_started {
+                        break;
+                    }
+                }
+                Event::Quiet => {}
+            }
+        }
+        for (who, role) in [(PRODUCER, Role::Producer), (CONSUMER, Role::Consumer)] {
+            sides[who].check(role, run)?;
+        }
+        ensure!(
+            producer_started && sides[PRODUCER].status.is_some(),
+            "the consumer did not wait for a producer"
+        );
+        let usages = [CONSUMER, PRODUCER].map(|who| cast.usage(who));
+        let reports = [CONSUMER, PRODUCER].map(|who| sides[who].json("role"));
+        let mut sample = checked(run, &reports)?;
+        for (usage, side) in usages.into_iter().zip(&sides) {
+            sample.usage.cpu += usage.cpu;
+            sample.usage.voluntary += usage.voluntary;
+            sample.usage.involuntary += usage.involuntary;
+            if run.counted {
+                let calls = side.json("system_calls")["system_calls"].as_u64();
+                sample.calls += calls.context("the system calls were not counted")?;
+            }
+        }
+        Ok(sample)
+    }
+
+    /// What both sides are told, and what the producer is told besides.
+    fn args(&self, run: &Run) -> Result<[Vec<String>; 2]> {
+        let answered = match run.pattern {
+            Pattern::RoundTrip => run.subject.round_trip.context("nothing comes back")?,
+            _ => &[],
+        };
+        let addr = format!("127.0.0.1:{}", self.free_port());
+        let filled = |arg: &&str| match *arg {
+            "{addr}" => addr.clone(),
+            "{slots}" => slots(run.size).to_string(),
+            other => other.to_owned(),
+        };
+        let both =
+            run.subject.both.iter().chain(answered).chain(&["--quiet", "--json"]).map(filled).collect();
+        let interval = if run.pattern == Pattern::Paced { self.interval } else { Duration::ZERO };
+        let mut producer: Vec<_> = run.subject.producer.iter().map(filled).collect();
+        producer.extend(["--count".to_owned(), run.items.to_string()]);
+        producer.extend(["--size".to_owned(), run.size.to_string()]);
+        producer.extend(["--interval".to_owned(), format!("{}ns", interval.as_nanos())]);
+        Ok([both, producer])
+    }
+
+    fn command(&self, run: &Run, role: Role, [both, only_producer]: &[Vec<String>; 2]) -> Result<Command> {
+        let more = if role == Role::Producer { &only_producer[..] } else { &[] };
+        let args: Vec<_> = both.iter().chain(more).map(String::as_str).collect();
+        let mut command = self.stage.command(pair(run.subject), role, &args);
+        if run.counted {
+            let mut counting = Command::new(&self.itself);
+            counting.args(["bench-part", "count", "--"]).arg(command.get_program()).args(command.get_args());
+            counting.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
+            counting.stdin(Stdio::null());
+            command = counting;
+        }
+        if let Some([producer, consumer]) = self.pin {
+            let cpu = if role == Role::Producer { producer } else { consumer };
+            before::pinned(&mut command, cpu).context("pin")?;
+        }
+        Ok(command)
+    }
+
+    /// A port below those that the kernel gives to clients.
+    fn free_port(&self) -> u16 {
+        loop {
+            let port = if self.port.get() < 30_000 { self.port.get() + 1 } else { 10_000 };
+            self.port.set(port);
+            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+                return port;
+            }
+        }
+    }
+
+    /// A queue that holds messages outlives a run that was cut short; a consumer takes them, and removes it.
+    fn take_what_is_left(&self, subject: &Subject) {
+        if subject.method() == "mq" {
+            let args = [subject.both, &["--quiet", "--timeout", "200ms"]].concat();
+            let mut command = self.stage.command(pair(subject), Role::Consumer, &args);
+            let _ = command.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        }
+    }
+}
+
+fn pair(subject: &Subject) -> &'static Pair {
+    pairs::named(&[subject.method().to_owned()])[0]
+}
+
+impl Side {
+    /// The last line that is an object with this key.
+    fn json(&self, key: &str) -> Value {
+        let objects = self.lines.iter().rev().flat_map(|line| serde_json::from_str::<Value>(line));
+        objects.into_iter().find(|value| value.get(key).is_some()).unwrap_or_default()
+    }
+
+    /// Fails unless it has ended well, or has yet to end because the other one did not.
+    fn check(&self, role: Role, run: &Run) -> Result<()> {
+        let error = self.lines.iter().rev().find_map(|line| line.strip_prefix("error: "));
+        if let Some(refused) = self.lines.iter().find(|line| line.starts_with(REFUSED)) {
+            bail!(NoPtrace(refused.trim_start_matches("error: ").to_owned()));
+        }
+        match self.status {
+            // Before its first item, and not for want of the other side.
+            Some(1 | 2)
+                if role == Role::Producer && self.json("items")["items"].as_u64().unwrap_or(0) == 0 =>
+            {
+                bail!(Refused(error.unwrap_or("refused without a reason").to_owned()))
+            }
+            Some(0) | None => Ok(()),
+            Some(status) => {
+                let binary = pair(run.subject).binary(role);
+                bail!("{binary} ended with {status}: {}", error.unwrap_or("without a reason"))
+            }
+        }
+    }
+}
+
+/// The reports of consumer and producer, if they say that every item came, once, in order and intact.
+fn checked(run: &Run, [consumer, producer]: &[Value; 2]) -> Result<Sample> {
+    let number =
+        |from: &Value, key: &str| from[key].as_f64().with_context(|| format!("no {key} in the JSON"));
+    for fault in ["lost", "gaps", "duplicated", "reordered", "corrupted"] {
+        let found = number(consumer, fault)?;
+        ensure!(found == 0.0, "{found} items {fault}");
+    }
+    for (verb, side) in [("sent", producer), ("received", consumer)] {
+        let (items, bytes) = (number(side, "items")?, number(side, "bytes")?);
+        ensure!(items == run.items as f64, "{items} of {} items were {verb}", run.items);
+        ensure!(bytes == items * run.size as f64, "{items} items of {} B, {bytes} B were {verb}", run.size);
+        let (method, variant) = (side["method"].as_str(), side["variant"].as_str());
+        let (wanted, other) = ((run.subject.method(), run.subject.variant()), (method, variant));
+        ensure!(other == (Some(wanted.0), Some(wanted.1)), "{wanted:?} says that it is {other:?}");
+    }
+    let latency = |q| number(&consumer["latency_ns"], q);
+    Ok(Sample {
+        seconds: number(consumer, "elapsed_s")?.max(number(producer, "elapsed_s")?),
+        latency_ns: [latency("p50")?, latency("p99")?, latency("max")?],
+        ..Sample::default()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::bench::subject::SUBJECTS;
+
+    fn run() -> Run {
+        Run { subject: &SUBJECTS[0], pattern: Pattern::Stream, size: 64, items: 10, counted: false }
+    }
+
+    fn reports() -> [Value; 2] {
+        let side = json!({"method": "pipe", "variant": "fifo", "items": 10, "bytes": 640, "elapsed_s": 0.5});
+        let mut consumer = side.clone();
+        for fault in ["lost", "gaps", "duplicated", "reordered", "corrupted"] {
+            consumer[fault] = 0.into();
+        }
+        consumer["latency_ns"] = json!({"p50": 1, "p99": 2, "max": 3});
+        [consumer, side]
+    }
+
+    #[test]
+    fn every_item_must_have_come_once_in_order_and_intact() {
+        let sample = checked(&run(), &reports()).expect("all is well");
+        assert_eq!((sample.seconds, sample.latency_ns), (0.5, [1.0, 2.0, 3.0]));
+        for (side, key, value) in [
+            (0, "lost", json!(1)),
+            (0, "gaps", json!(1)),
+            (0, "duplicated", json!(1)),
+            (0, "reordered", json!(1)),
+            (0, "corrupted", json!(1)),
+            (0, "items", json!(9)),
+            (1, "items", json!(11)),
+            (0, "bytes", json!(639)),
+            (1, "bytes", json!(641)),
+            (0, "variant", json!("anonymous")),
+            (0, "lost", Value::Null),
+            (0, "latency_ns", Value::Null),
+        ] {
+            let mut reports = reports();
+            reports[side][key] = value.clone();
+            checked(&run(), &reports).expect_err(&format!("{side} {key} {value}"));
+        }
+    }
+}

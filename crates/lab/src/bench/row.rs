@@ -1,0 +1,234 @@
+//! One row: a subject, a pattern and a size, and what was measured of it in each round.
+
+use std::fmt;
+use std::time::Duration;
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use crate::bench::figure::{Figure, bytes};
+use crate::bench::measure::{NoPtrace, Refused, Run, Sample, Track};
+use crate::bench::subject::{Pattern, Subject};
+use crate::cast::Usage;
+use crate::stop::Stopped;
+
+/// What is measured, and what was found.
+#[derive(Debug)]
+pub struct Row {
+    /// What is run; its items are found by the warm-up.
+    pub run: Run,
+    /// What both sides use for a single item: their starts and ends.
+    start_up: Usage,
+    samples: Vec<Sample>,
+    /// How many items the consumer has checked, in all rounds.
+    verified: u64,
+    calls: Option<f64>,
+    /// Why the calls were not counted.
+    pub no_calls: Option<String>,
+    /// Why there are no figures.
+    pub trouble: Option<Trouble>,
+}
+
+/// Why a row has no figures.
+#[derive(Debug)]
+pub enum Trouble {
+    /// The variant does not carry this.
+    Refused(String),
+    /// Something went wrong that must not.
+    Failed(String),
+}
+
+impl fmt::Display for Row {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (subject, pattern) = (self.run.subject, self.run.pattern.name());
+        write!(f, "{} {} {pattern} {}", subject.method(), subject.variant(), bytes(self.run.size))
+    }
+}
+
+impl Row {
+    /// Nothing is known yet.
+    pub fn new(subject: &'static Subject, pattern: Pattern, size: usize) -> Row {
+        Row {
+            run: Run { subject, pattern, size, items: 1, counted: false },
+            start_up: Usage::default(),
+            samples: Vec::new(),
+            verified: 0,
+            calls: None,
+            no_calls: None,
+            trouble: None,
+        }
+    }
+
+    /// Finds out what start-up costs, and how many items make a run of `time` if that is not told.
+    pub fn warm_up(&mut self, track: &Track, items: Option<u64>, time: Duration) -> Result<()> {
+        let found = self.find_items(track, items, time);
+        self.heed(found).map(drop)
+    }
+
+    fn find_items(&mut self, track: &Track, items: Option<u64>, time: Duration) -> Result<()> {
+        let limit = limit(time);
+        let mut starts = Vec::new();
+        for _ in 0..3 {
+            starts.push(track.run(&Run { items: 1, ..self.run }, limit)?.usage);
+        }
+        starts.sort_by_key(|usage| usage.cpu);
+        self.start_up = starts[1];
+        self.run.items = match items {
+            Some(items) => {
+                // Not measured: it brings into the caches what a run needs.
+                track.run(&Run { items: items.min(1000), ..self.run }, limit)?;
+                items
+            }
+            None => {
+                // Twice, because so few items say little about many.
+                let mut items = 1000.min((1 << 24) / self.run.size.max(1)).max(8) as u64;
+                for part in [0.2, 1.0] {
+                    let took = track.run(&Run { items, ..self.run }, limit)?.seconds.max(1e-6);
+                    items = ((items as f64 / took * time.as_secs_f64() * part) as u64).clamp(8, 1 << 32);
+                }
+                items
+            }
+        };
+        Ok(())
+    }
+
+    /// One round.
+    pub fn measure(&mut self, track: &Track, time: Duration) -> Result<()> {
+        if self.trouble.is_none() {
+            let sample = track.run(&self.run, limit(time));
+            if let Some(sample) = self.heed(sample)? {
+                self.samples.push(sample);
+                self.verified += self.run.items;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts the system calls of n and of 2n items: what start-up costs is in both.
+    pub fn count_calls(&mut self, track: &Track, time: Duration, refused: &mut Option<String>) -> Result<()> {
+        if self.trouble.is_some() {
+            return Ok(());
+        }
+        if refused.is_none() {
+            let n = match self.run.pattern {
+                Pattern::Paced => 100,
+                _ => 2000,
+            };
+            let n = self.run.items.min(n);
+            let count = |items| -> Result<u64> {
+                Ok(track.run(&Run { items, counted: true, ..self.run }, limit(time))?.calls)
+            };
+            match count(n).and_then(|once| Ok((once, count(2 * n)?))) {
+                Ok((once, twice)) => {
+                    self.calls = Some((twice as f64 - once as f64) / n as f64);
+                    self.verified += 3 * n;
+                }
+                Err(e) if e.is::<NoPtrace>() => *refused = Some(e.to_string()),
+                failed => self.heed(failed).map(drop)?,
+            }
+        }
+        self.no_calls.clone_from(refused);
+        Ok(())
+    }
+
+    /// Takes a result: trouble is the row's own, and only the end of all is passed on.
+    fn heed<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(e) if e.is::<Stopped>() => Err(e),
+            Err(e) => {
+                self.trouble = Some(match e.downcast::<Refused>() {
+                    Ok(refused) if self.samples.is_empty() => Trouble::Refused(refused.to_string()),
+                    Ok(refused) => Trouble::Failed(refused.to_string()),
+                    Err(e) => Trouble::Failed(format!("{e:#}")),
+                });
+                Ok(None)
+            }
+        }
+    }
+
+    fn figure(&self, of: impl Fn(&Sample) -> f64) -> Figure {
+        Figure(self.samples.iter().map(of).collect())
+    }
+
+    /// Of a round trip: round trips.
+    pub fn items_per_s(&self) -> Figure {
+        self.figure(|s| self.run.items as f64 / s.seconds)
+    }
+
+    /// From one item to the next; of a round trip, there and back.
+    pub fn ns_per_item(&self) -> Figure {
+        self.figure(|s| s.seconds * 1e9 / self.run.items as f64)
+    }
+
+    /// Payload only.
+    pub fn bytes_per_s(&self) -> Figure {
+        self.figure(|s| (self.run.items * self.run.size as u64) as f64 / s.seconds)
+    }
+
+    /// p50, p99, max.
+    pub fn latency_ns(&self) -> [Figure; 3] {
+        [0, 1, 2].map(|i| self.figure(|s| s.latency_ns[i]))
+    }
+
+    /// Of both sides, without their starts and ends.
+    pub fn cpu_ns(&self) -> Figure {
+        self.per_item(|usage| usage.cpu.as_nanos() as f64)
+    }
+
+    /// Likewise: how often one of them had to wait.
+    pub fn switches(&self) -> Figure {
+        self.per_item(|usage| usage.voluntary as f64)
+    }
+
+    /// Likewise: how often the CPU was taken from one of them.
+    fn preempted(&self) -> Figure {
+        self.per_item(|usage| usage.involuntary as f64)
+    }
+
+    fn per_item(&self, of: impl Fn(&Usage) -> f64) -> Figure {
+        let more = (self.run.items - 1) as f64;
+        self.figure(|s| ((of(&s.usage) - of(&self.start_up)) / more).max(0.0))
+    }
+
+    /// Likewise, if they could be counted.
+    pub fn calls(&self) -> f64 {
+        self.calls.unwrap_or(f64::NAN)
+    }
+
+    /// For the file.
+    pub fn json(&self) -> Value {
+        let [p50, p99, max] = self.latency_ns();
+        let mut row = json!({
+            "method": self.run.subject.method(),
+            "variant": self.run.subject.variant(),
+            "pattern": self.run.pattern.name(),
+            "size": self.run.size,
+            "items": self.run.items,
+            "verified": self.verified,
+            "items_per_s": self.items_per_s().json(),
+            "bytes_per_s": self.bytes_per_s().json(),
+            "latency_ns": {"p50": p50.json(), "p99": p99.json(), "max": max.json()},
+            "per_item": {
+                "cpu_ns": self.cpu_ns().json(),
+                "voluntary_switches": self.switches().json(),
+                "involuntary_switches": self.preempted().json(),
+                "system_calls": self.calls,
+            },
+        });
+        match &self.trouble {
+            Some(Trouble::Refused(why)) => row["refused"] = why.as_str().into(),
+            Some(Trouble::Failed(why)) => row["failed"] = why.as_str().into(),
+            None => {}
+        }
+        if let Some(why) = &self.no_calls {
+            row["system_calls_not_counted"] = why.as_str().into();
+        }
+        row
+    }
+}
+
+/// What a run that is to take `time` may take: start-up, and a machine that is busy with other things.
+fn limit(time: Duration) -> Duration {
+    Duration::from_secs(30) + 20 * time
+}

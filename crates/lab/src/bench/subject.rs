@@ -1,0 +1,90 @@
+//! What can be measured: each method in each of its variants, and how both sides are told.
+
+use clap::ValueEnum;
+
+/// Who sends what when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Pattern {
+    /// One way, as fast as both can
+    Stream,
+    /// One way, with a pause between items in which both sides fall asleep
+    Paced,
+    /// There and back: the next item is sent when the answer to the last one has come
+    RoundTrip,
+}
+
+impl Pattern {
+    /// As it is written in the JSON and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Pattern::Stream => "stream",
+            Pattern::Paced => "paced",
+            Pattern::RoundTrip => "round-trip",
+        }
+    }
+}
+
+/// A variant of a method.
+#[derive(Debug)]
+pub struct Subject {
+    /// `METHOD:VARIANT`, as the binaries name themselves in their JSON.
+    pub name: &'static str,
+    /// What both sides are told. `{addr}` stands for a free address.
+    pub both: &'static [&'static str],
+    /// What the producer is told besides. `{slots}` stands for [`slots`].
+    pub producer: &'static [&'static str],
+    /// What both sides are told besides, so that each item is answered; `None` where nothing comes back.
+    pub round_trip: Option<&'static [&'static str]>,
+}
+
+impl Subject {
+    /// `"shm"`
+    pub fn method(&self) -> &'static str {
+        self.name.split_once(':').map_or(self.name, |(method, _)| method)
+    }
+
+    /// `"ring"`
+    pub fn variant(&self) -> &'static str {
+        self.name.split_once(':').map_or("", |(_, variant)| variant)
+    }
+}
+
+/// The subjects of these names, `METHOD` or `METHOD:VARIANT`; all for none.
+pub fn named(names: &[String]) -> Vec<&'static Subject> {
+    let wanted = |s: &&Subject| names.is_empty() || names.iter().any(|n| n == s.name || n == s.method());
+    SUBJECTS.iter().filter(wanted).collect()
+}
+
+/// The buffer's slots in shared memory. Its default is for watching; this is about what a pipe's 64 KiB hold,
+/// and less where that would be more than 64 MiB.
+pub fn slots(size: usize) -> usize {
+    ((64 << 20) / size.max(1)).clamp(8, 1024)
+}
+
+const fn subject(name: &'static str, both: &'static [&'static str]) -> Subject {
+    Subject { name, both, producer: &[], round_trip: None }
+}
+
+const fn buffer(name: &'static str, both: &'static [&'static str]) -> Subject {
+    Subject { producer: &["--slots", "{slots}"], ..subject(name, both) }
+}
+
+const fn answered(name: &'static str, both: &'static [&'static str], by: &'static [&'static str]) -> Subject {
+    Subject { round_trip: Some(by), ..subject(name, both) }
+}
+
+/// In the order of the study notes.
+pub static SUBJECTS: &[Subject] = &[
+    answered("pipe:fifo", &[], &["--duplex"]),
+    subject("mq:sysv", &["--api", "sysv"]),
+    subject("mq:posix", &["--api", "posix"]),
+    buffer("shm:semaphore", &["--sync", "semaphore"]),
+    buffer("shm:mutex", &["--sync", "mutex"]),
+    buffer("shm:ring", &["--sync", "ring"]),
+    subject("mmap:file", &[]),
+    subject("socket:unix", &["--transport", "unix"]),
+    subject("socket:tcp", &["--transport", "tcp", "--addr", "{addr}"]),
+    // A call is answered by its nature.
+    answered("rpc:unix", &["--transport", "unix"], &[]),
+    answered("rpc:tcp", &["--transport", "tcp", "--addr", "{addr}"], &[]),
+];
