@@ -52,13 +52,7 @@ impl Audit {
 
     /// An intact item. `lane` is what the mechanism sorts by (a type, a priority): order is kept within it.
     pub fn item(&mut self, lane: u64, header: &Header) {
-        if self.streams.get(self.last).is_none_or(|s| s.id != header.stream) {
-            self.last = *self.index.entry(header.stream).or_insert(self.streams.len());
-            if self.last == self.streams.len() {
-                let (id, skipped, lanes) = (header.stream, BTreeMap::new(), HashMap::new());
-                self.streams.push(Stream { id, next: 0, skipped, lane, lanes });
-            }
-        }
+        self.find(header.stream, lane);
         let stream = &mut self.streams[self.last];
         let seq = header.seq;
         if seq == stream.next && lane == stream.lane && stream.lanes.is_empty() {
@@ -109,6 +103,29 @@ impl Audit {
         self.findings.reordered += u64::from(behind);
     }
 
+    /// A producer's word that it sent `items` items: those behind the last one that came are missing too. Only a
+    /// channel that may lose the end of a stream needs to say so.
+    pub fn ended(&mut self, stream: u64, items: u64) {
+        self.find(stream, 0);
+        let stream = &mut self.streams[self.last];
+        if items > stream.next {
+            stream.skipped.insert(stream.next, items);
+            self.findings.missing += items - stream.next;
+            stream.next = items;
+        }
+    }
+
+    /// Makes a stream the last one.
+    fn find(&mut self, id: u64, lane: u64) {
+        if self.streams.get(self.last).is_none_or(|s| s.id != id) {
+            self.last = *self.index.entry(id).or_insert(self.streams.len());
+            if self.last == self.streams.len() {
+                let (skipped, lanes) = (BTreeMap::new(), HashMap::new());
+                self.streams.push(Stream { id, next: 0, skipped, lane, lanes });
+            }
+        }
+    }
+
     /// How many producers were heard.
     pub fn producers(&self) -> usize {
         self.streams.len()
@@ -147,6 +164,23 @@ mod tests {
     fn lanes_overtake_each_other_but_not_themselves() {
         assert_eq!(audit(&[(1, 0), (1, 2), (2, 1), (2, 3)]), (0, 0, 0));
         assert_eq!(audit(&[(1, 2), (1, 0), (2, 1), (2, 3)]), (0, 0, 1));
+    }
+
+    #[test]
+    fn what_is_missing_at_the_end_is_known_from_the_producer() {
+        let item = |seq| Header { stream: 1, seq, sent_ns: 0, pid: 1, crc: 0 };
+        let mut audit = Audit::default();
+        for seq in [0, 2] {
+            audit.item(0, &item(seq));
+        }
+        audit.ended(1, 3);
+        assert_eq!(audit.findings().missing, 1, "the last one came");
+        audit.ended(1, 10);
+        assert_eq!(audit.findings().missing, 8);
+        audit.item(0, &item(7));
+        assert_eq!(audit.findings().missing, 7, "it came after all");
+        audit.ended(2, 5);
+        assert_eq!(audit.findings().missing, 12, "of another producer nothing came");
     }
 
     #[test]

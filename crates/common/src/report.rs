@@ -99,6 +99,11 @@ impl Report {
         self.shared = shared;
     }
 
+    /// A producer has said how many items of its stream it sent: what never came behind the last one is lost too.
+    pub fn ended(&mut self, stream: u64, items: u64) {
+        self.audit.ended(stream, items);
+    }
+
     /// Standard output belongs to the payloads of this process or its child: nothing else goes there.
     pub fn leave_stdout(&mut self) {
         self.quiet = true;
@@ -254,7 +259,7 @@ impl Report {
         if self.would_block > 0 {
             text += &format!("\nwould have blocked {}×", self.would_block);
         }
-        if self.identity.role == Role::Consumer && self.items > 0 {
+        if self.identity.role == Role::Consumer && (self.items > 0 || self.verdict() > 0) {
             let f = self.audit.findings();
             let (lost, gaps) = self.missing();
             text += &format!(
