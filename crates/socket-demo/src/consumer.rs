@@ -134,6 +134,11 @@ impl Consumer {
         self.server.body(self.from)
     }
 
+    /// What has come of an item that is not whole, if there is one: `50 of 108 bytes`.
+    pub fn partial(&self) -> Option<String> {
+        self.server.partial()
+    }
+
     /// Answers the item that was received last, with a frame to its producer.
     pub fn answer(&mut self, kind: u32, body: &[u8]) {
         self.server.send(self.from, kind, body);

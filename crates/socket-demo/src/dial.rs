@@ -19,10 +19,14 @@ use std::time::Duration;
 use nix::poll::{PollFlags, PollTimeout};
 
 use crate::endpoint::{Address, Connecting, Connection, pause};
-use crate::frame::{self, FrameReader, FrameWriter, Rules};
+use crate::frame::{self, Rules};
+use crate::framing::{Reader, Writer};
 
 /// The pause between two attempts where no news would come.
 const AGAIN: Duration = Duration::from_millis(100);
+
+/// The protocol that has no frames behind the two HELLOs: see [`unframed`](crate::unframed).
+pub const UNFRAMED: [u8; 4] = *b"bare";
 
 /// What each side says first.
 ///
@@ -71,7 +75,8 @@ impl Hello {
     /// What the other side said, if it speaks the same protocol.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidData`], naming both protocols or versions.
+    /// [`ErrorKind::InvalidData`], naming both protocols or versions; `Unsupported` if only one side does without
+    /// frames.
     pub fn check(&self, body: &[u8]) -> io::Result<Hello> {
         let word = |i: usize| body.get(4 * i..4 * i + 4).and_then(|w| w.first_chunk::<4>()).copied();
         let (Some(protocol), Some(version), Some(max_frame), Some(pid)) =
@@ -86,6 +91,10 @@ impl Hello {
         }
         let name = |h: &Hello| format!("\"{}\" version {}", h.protocol.escape_ascii(), h.version);
         let why = format!("the other side speaks {}, this program {}", name(&other), name(self));
+        if [other.protocol, self.protocol].contains(&UNFRAMED) && other.version == self.version {
+            let why = why + ": say --unframed to both sides, or to neither";
+            return Err(io::Error::new(ErrorKind::Unsupported, why));
+        }
         Err(io::Error::new(ErrorKind::InvalidData, why))
     }
 }
@@ -96,9 +105,9 @@ pub struct Link {
     /// The connection itself.
     pub connection: Connection,
     /// Takes the server's frames out of it.
-    pub reader: FrameReader,
+    pub reader: Reader,
     /// Puts the client's frames into it.
-    pub writer: FrameWriter,
+    pub writer: Writer,
     /// What the server said of itself.
     pub server: Hello,
 }
@@ -107,15 +116,15 @@ impl Link {
     /// Reads the next frame without blocking; `None` when the server has closed the connection.
     ///
     /// # Errors
-    /// As [`FrameReader::read`].
+    /// As [`Reader::read`].
     pub fn try_read(&mut self) -> io::Result<Option<u32>> {
         self.reader.read(&self.connection)
     }
 
-    /// Writes a frame without blocking; see [`FrameWriter::write`].
+    /// Writes a frame without blocking; see [`Writer::write`].
     ///
     /// # Errors
-    /// As [`FrameWriter::write`].
+    /// As [`Writer::write`].
     pub fn try_write(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
         self.writer.write(&self.connection, kind, body)
     }
@@ -153,8 +162,8 @@ enum State {
 #[derive(Debug)]
 struct Greeting {
     connection: Connection,
-    reader: FrameReader,
-    writer: FrameWriter,
+    reader: Reader,
+    writer: Writer,
     said: bool,
 }
 
@@ -167,9 +176,10 @@ impl Dial {
     /// Connects; if `block`, waits for what is under way.
     ///
     /// # Errors
-    /// `WouldBlock` if nobody listens; with `block` this is said of a Unix socket alone, and only a
-    /// [`Watch`](common::place::Watch) can tell when somebody does. For TCP there are no such news: it is to
-    /// be tried again after `Interrupted`, and paces itself to ten times a second. `PermissionDenied`.
+    /// `WouldBlock` if nobody listens; with `block` this is said of a socket file alone, and only a
+    /// [`Watch`](common::place::Watch) can tell when somebody does. Of an abstract name and of TCP there are no
+    /// such news: it is to be tried again after `Interrupted`, and paces itself to ten times a second.
+    /// `PermissionDenied` if another user listens there; `Unsupported` if the socket there is of another type.
     pub fn connect(&mut self, block: bool) -> io::Result<()> {
         if block && std::mem::take(&mut self.again) {
             pause(AGAIN)?;
@@ -178,7 +188,7 @@ impl Dial {
         let Err(e) = connected else { return Ok(()) };
         match e.kind() {
             kind if is_nobody(kind) => {
-                self.again |= matches!(self.to, Address::Tcp(_));
+                self.again |= !self.to.has_news();
                 Err(self.nobody(block))
             }
             // A Unix socket's backlog is full, of which there will be no news either.
@@ -199,12 +209,10 @@ impl Dial {
                 return Err(ErrorKind::WouldBlock.into());
             }
             if let State::Connecting(connecting) = std::mem::replace(&mut self.state, State::Idle) {
-                self.state = State::Greeting(Greeting {
-                    connection: connecting.finish()?,
-                    reader: FrameReader::new(Hello::rules()),
-                    writer: FrameWriter::default(),
-                    said: false,
-                });
+                let connection = connecting.finish()?;
+                let reader = Reader::new(&connection, Hello::rules());
+                let writer = Writer::default();
+                self.state = State::Greeting(Greeting { connection, reader, writer, said: false });
             }
         }
         Ok(())

@@ -1,11 +1,17 @@
-//! How two processes meet: by a name in a private directory (Unix), or by an address and a port (TCP).
+//! How two processes meet: by a name in a directory or without one (Unix), or by an address and a port (TCP).
 //!
 //! ```text
-//!              Unix                                    TCP
-//!  name        DIR/NAME.sock, a file of type socket    127.0.0.1:7411
-//!  who may     who may write to the file; SO_PEERCRED  everybody who reaches the address:
-//!              tells the user on both sides            there is no authentication
+//!              unix, seqpacket            abstract                    tcp
+//!  name        DIR/NAME.sock, a file      \0ipc-lab-UID-NAME.sock,    127.0.0.1:7411
+//!              of type socket             no file anywhere
+//!  whose       this directory's           this network namespace's    this network's
+//!  who may     who may write to the file  everybody on the machine    everybody who reaches it
+//!  who is it   SO_PEERCRED, both sides    SO_PEERCRED, both sides     not known
+//!  left over   the file                   nothing                     nothing
 //! ```
+//!
+//! `SO_PEERCRED` is the kernel's word for who connected, or listened: pid, user and group. Where the name has no
+//! permissions that is the only door there is, so another user is refused here, whatever the transport.
 //!
 //! All sockets are non-blocking; whoever wants to wait does so in poll(2), which every signal interrupts.
 //!
@@ -32,40 +38,45 @@ use nix::unistd::geteuid;
 /// Where a listener is to be found.
 #[derive(Clone, Debug)]
 pub enum Address {
-    /// A socket file in the channel's place.
+    /// A socket file in the channel's place; a stream.
     Unix(Channel),
+    /// The same name, for packets: see [`packet`](crate::packet).
+    Seqpacket(Channel),
+    /// A name that begins with a zero byte (not part of this): in no directory, so without permissions, and
+    /// gone with its socket. A stream. Linux only.
+    Abstract(String),
     /// An internet address and port.
     Tcp(SocketAddr),
 }
 
 impl Address {
-    /// The address that `HOST:PORT` stands for; of several the first.
+    /// By `addr` (else `default`) if `transport` is `tcp`, else by the name of `channel`.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidInput`] if it is not of that form or the port is 0; what the resolver fails with.
-    pub fn tcp(text: &str) -> io::Result<Address> {
-        let found = text.to_socket_addrs().map_err(|e| {
-            let why = format!("{text}: {e}; write it as HOST:PORT, such as 127.0.0.1:7411");
-            io::Error::new(e.kind(), why)
-        })?;
-        match found.into_iter().next() {
-            Some(addr) if addr.port() != 0 => Ok(Address::Tcp(addr)),
-            _ => Err(invalid(format!("{text} names no port at which two processes could meet"))),
-        }
-    }
-
-    /// By `channel` if `transport` is `unix`, by `addr` (else `default`) if it is `tcp`.
-    ///
-    /// # Errors
-    /// [`ErrorKind::InvalidInput`] if the two do not fit together, and as [`Address::tcp`] and
+    /// [`ErrorKind::InvalidInput`] if the two do not fit together, and as [`inet`] and
     /// [`Address::check`].
     pub fn of(transport: &str, channel: Channel, addr: Option<&str>, default: &str) -> io::Result<Address> {
         let address = match (transport, addr) {
-            ("unix", None) => Address::Unix(channel),
-            ("unix", Some(_)) => return Err(invalid("--addr is for --transport tcp".into())),
-            (_, addr) => Address::tcp(addr.unwrap_or(default))?,
+            ("tcp", addr) => Address::Tcp(inet(addr.unwrap_or(default))?),
+            (_, Some(_)) => return Err(invalid("--addr is for --transport tcp and udp".into())),
+            ("abstract", None) => Address::Abstract(abstract_name(&channel)),
+            ("seqpacket", None) => Address::Seqpacket(channel),
+            (_, None) => Address::Unix(channel),
         };
         address.check().map(|()| address)
+    }
+
+    /// Whether who waits for a listener is told of it (by the directory) and need not try again and again.
+    pub(crate) fn has_news(&self) -> bool {
+        matches!(self, Address::Unix(_) | Address::Seqpacket(_))
+    }
+
+    /// What the sockets at both ends are.
+    pub(crate) fn socket_type(&self) -> SockType {
+        match self {
+            Address::Seqpacket(_) => SockType::SeqPacket,
+            _ => SockType::Stream,
+        }
     }
 
     /// Whether processes of other machines can reach it.
@@ -78,12 +89,7 @@ impl Address {
     /// # Errors
     /// [`ErrorKind::InvalidInput`].
     pub fn check_reach(&self, allowed: bool) -> io::Result<()> {
-        if allowed || !self.is_remote() {
-            return Ok(());
-        }
-        Err(invalid(format!(
-            "{self} can be reached from other machines, by everybody: there is no authentication; add --allow-remote if you mean it"
-        )))
+        if let Address::Tcp(addr) = self { check_reach(*addr, allowed) } else { Ok(()) }
     }
 
     /// Refuses an address that can never be used, before anything is created.
@@ -97,7 +103,7 @@ impl Address {
     /// The address as the kernel wants it.
     pub(crate) fn to_kernel(&self) -> io::Result<(AddressFamily, Box<dyn SockaddrLike>)> {
         match self {
-            Address::Unix(channel) => {
+            Address::Unix(channel) | Address::Seqpacket(channel) => {
                 let path = channel.path();
                 let unix = UnixAddr::new(&path).map_err(|_| {
                     let len = path.as_os_str().len();
@@ -107,6 +113,9 @@ impl Address {
                     ))
                 })?;
                 Ok((AddressFamily::Unix, Box::new(unix)))
+            }
+            Address::Abstract(name) => {
+                Ok((AddressFamily::Unix, Box::new(UnixAddr::new_abstract(name.as_bytes())?)))
             }
             Address::Tcp(SocketAddr::V4(addr)) => {
                 Ok((AddressFamily::Inet, Box::new(SockaddrIn::from(*addr))))
@@ -118,10 +127,49 @@ impl Address {
     }
 }
 
+/// The address that `HOST:PORT` stands for; of several the first.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`] if it is not of that form or the port is 0; what the resolver fails with.
+pub fn inet(text: &str) -> io::Result<SocketAddr> {
+    let found = text.to_socket_addrs().map_err(|e| {
+        let why = format!("{text}: {e}; write it as HOST:PORT, such as 127.0.0.1:7411");
+        io::Error::new(e.kind(), why)
+    })?;
+    match found.into_iter().next() {
+        Some(addr) if addr.port() != 0 => Ok(addr),
+        _ => Err(invalid(format!("{text} names no port at which two processes could meet"))),
+    }
+}
+
+/// Refuses an address that other machines can reach, unless that is `allowed`.
+///
+/// # Errors
+/// [`ErrorKind::InvalidInput`].
+pub fn check_reach(addr: SocketAddr, allowed: bool) -> io::Result<()> {
+    if allowed || addr.ip().is_loopback() {
+        return Ok(());
+    }
+    Err(invalid(format!(
+        "{addr} can be reached from other machines, by everybody: there is no authentication; add --allow-remote if you mean it"
+    )))
+}
+
+/// The channel's name in the abstract namespace, which all users share: so the user is part of it.
+fn abstract_name(channel: &Channel) -> String {
+    let path = channel.path();
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    format!("ipc-lab-{}-{name}", geteuid())
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Address::Unix(channel) => write!(f, "{}", channel.path().display()),
+            Address::Unix(channel) | Address::Seqpacket(channel) => {
+                write!(f, "{}", channel.path().display())
+            }
+            // As ss(8) and /proc/net/unix show the zero byte.
+            Address::Abstract(name) => write!(f, "@{name}"),
             Address::Tcp(addr) => write!(f, "{addr}"),
         }
     }
@@ -137,6 +185,8 @@ pub struct Connection {
     socket: OwnedFd,
     /// `pid 4711` or `127.0.0.1:50812`: to be shown.
     pub peer: String,
+    /// It carries packets: what was sent by one call is received by one. Else it is a stream of bytes.
+    pub(crate) packets: bool,
 }
 
 impl Connection {
@@ -145,10 +195,12 @@ impl Connection {
         let Some(addr) = peer else {
             let who = getsockopt(&socket, sockopt::PeerCredentials)?;
             if who.uid() != geteuid().as_raw() {
-                let why = format!("pid {} belongs to another user (uid {})", who.pid(), who.uid());
+                let why =
+                    format!("pid {} belongs to another user (uid {}): SO_PEERCRED", who.pid(), who.uid());
                 return Err(io::Error::new(ErrorKind::PermissionDenied, why));
             }
-            return Ok(Connection { socket, peer: format!("pid {}", who.pid()) });
+            let packets = getsockopt(&socket, sockopt::SockType)? == SockType::SeqPacket;
+            return Ok(Connection { socket, peer: format!("pid {}", who.pid()), packets });
         };
         // What is written is to travel at once: we write whole frames, so there is nothing to wait for.
         let stream = TcpStream::from(socket);
@@ -158,7 +210,7 @@ impl Connection {
             return Err(ErrorKind::ConnectionRefused.into());
         }
         stream.set_nodelay(true)?;
-        Ok(Connection { socket: stream.into(), peer: addr.to_string() })
+        Ok(Connection { socket: stream.into(), peer: addr.to_string(), packets: false })
     }
 
     /// Sleeps until the connection can be read (`POLLIN`) or written (`POLLOUT`), or is broken.
@@ -188,13 +240,18 @@ impl Connecting {
     /// Starts to connect.
     ///
     /// # Errors
-    /// What connect(2) fails with; `ECONNREFUSED` and `ENOENT` mean that nobody listens (yet).
+    /// What connect(2) fails with; `ECONNREFUSED` and `ENOENT` mean that nobody listens (yet), `EPROTOTYPE` that
+    /// the socket there is of another type.
     pub fn start(to: &Address) -> io::Result<Connecting> {
         let (family, kernel) = to.to_kernel()?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-        let socket = socket(family, SockType::Stream, flags, None)?;
+        let socket = socket(family, to.socket_type(), flags, None)?;
         match connect(socket.as_raw_fd(), &*kernel) {
             Ok(()) | Err(Errno::EINPROGRESS) => Ok(Connecting { socket, to: to.clone() }),
+            Err(Errno::EPROTOTYPE) => {
+                let why = format!("{to} is a socket of another type: say the same --transport to both sides");
+                Err(io::Error::new(ErrorKind::Unsupported, why))
+            }
             Err(e) => Err(e.into()),
         }
     }
@@ -216,10 +273,7 @@ impl Connecting {
             0 => {}
             errno => return Err(io::Error::from_raw_os_error(errno)),
         }
-        let peer = match self.to {
-            Address::Unix(_) => None,
-            Address::Tcp(addr) => Some(addr),
-        };
+        let peer = if let Address::Tcp(addr) = self.to { Some(addr) } else { None };
         Connection::new(self.socket, peer)
     }
 }

@@ -23,7 +23,6 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::ops::RangeInclusive;
 use std::os::fd::AsFd;
-use std::time::Instant;
 
 /// Bytes before the body.
 pub const HEADER: usize = 8;
@@ -53,7 +52,7 @@ impl Rules {
     }
 
     /// The peer's claim is checked before it is used.
-    fn check(&self, kind: u32, len: usize) -> io::Result<()> {
+    pub(crate) fn check(&self, kind: u32, len: usize) -> io::Result<()> {
         let why = match self.0.iter().find(|(k, _)| *k == kind) {
             Some((_, lens)) if lens.contains(&len) => return Ok(()),
             Some((_, lens)) => {
@@ -78,13 +77,12 @@ pub struct FrameReader {
     start: usize,
     taken: usize,
     end: usize,
-    since: Option<Instant>,
 }
 
 impl FrameReader {
     /// A reader that takes no memory until something comes.
     pub fn new(rules: Rules) -> FrameReader {
-        FrameReader { rules, buffer: Vec::new(), start: 0, taken: 0, end: 0, since: None }
+        FrameReader { rules, buffer: Vec::new(), start: 0, taken: 0, end: 0 }
     }
 
     /// Other frames may come from now on.
@@ -100,18 +98,16 @@ impl FrameReader {
     pub fn next_frame(&mut self) -> io::Result<Option<u32>> {
         self.start += std::mem::take(&mut self.taken);
         if self.start == self.end {
-            (self.start, self.end, self.since) = (0, 0, None);
+            (self.start, self.end) = (0, 0);
             return Ok(None);
         }
         if let Some((len, kind)) = self.header() {
             self.rules.check(kind, len)?;
             if self.end - self.start >= HEADER + len {
                 self.taken = HEADER + len;
-                self.since = None;
                 return Ok(Some(kind));
             }
         }
-        self.since.get_or_insert_with(Instant::now);
         Ok(None)
     }
 
@@ -160,18 +156,18 @@ impl FrameReader {
 
     /// What a stream that ends here has cut: `None` if it ends between two frames.
     pub fn cut(&self) -> Option<io::Error> {
-        let came = self.end - self.start - self.taken;
-        let of = match self.header() {
-            _ if came == 0 => return None,
-            Some((len, _)) => format!("{}", HEADER + len),
-            None => format!("at least {HEADER}"),
-        };
-        Some(io::Error::new(ErrorKind::UnexpectedEof, format!("frame truncated after {came} of {of} bytes")))
+        let partial = self.partial()?;
+        Some(io::Error::new(ErrorKind::UnexpectedEof, format!("frame truncated after {partial}")))
     }
 
-    /// Since when a frame has been on its way that has not come whole.
-    pub fn since(&self) -> Option<Instant> {
-        self.since
+    /// How much has come of a frame that is not whole: `50 of 108 bytes`.
+    pub fn partial(&self) -> Option<String> {
+        let came = self.end - self.start - self.taken;
+        match self.header() {
+            _ if came == 0 => None,
+            Some((len, _)) if self.taken == 0 => Some(format!("{came} of {} bytes", HEADER + len)),
+            _ => Some(format!("{came} of at least {HEADER} bytes")),
+        }
     }
 
     /// Length and kind of the frame at `start`, if so much has come.
@@ -186,7 +182,7 @@ impl FrameReader {
 #[derive(Debug, Default)]
 pub struct FrameWriter {
     /// How much of the current frame has been written.
-    written: usize,
+    pub(crate) written: usize,
 }
 
 impl FrameWriter {
@@ -251,9 +247,9 @@ mod tests {
             a.write_all(&[byte]).expect("room");
             if let Ok(Some(DATA)) = reader.read(&b) {
                 got.push(reader.body().to_vec());
-                assert!(reader.since().is_none());
+                assert_eq!(reader.partial(), None);
             } else {
-                assert!(reader.since().is_some());
+                assert!(reader.partial().is_some());
             }
         }
         assert_eq!(got, [b"hello".to_vec(), b"yo".to_vec()]);

@@ -12,18 +12,28 @@
 //!              <-- GOODBYE (n taken) --------
 //! ```
 //!
-//! Read in this order: [`frame`] (where a message ends), [`endpoint`] and [`listener`] (how two processes
-//! meet), [`dial`] (how a client introduces itself), [`server`] (many connections in one thread), and then
-//! what this pair makes of them: [`protocol`], [`producer`] and [`consumer`]. `rpc-demo` builds upon the first
-//! five.
+//! Read in this order: [`unframed`] (a stream has no messages), [`frame`] (where a message ends), [`packet`] and
+//! [`framing`] (where the kernel knows it), [`endpoint`] and [`listener`] (how two processes meet), [`dial`] (how a
+//! client introduces itself), [`server`] (many connections in one thread), and then what this pair makes of them:
+//! [`protocol`], [`producer`] and [`consumer`]. `rpc-demo` builds upon the frames, the meeting and the server.
+//!
+//! Without connections: [`datagram`], [`udp_producer`] and [`udp_consumer`].
 
 #![forbid(unsafe_code)]
 
 pub mod consumer;
+pub mod datagram;
 pub mod dial;
+pub mod drip;
 pub mod endpoint;
 pub mod frame;
+pub mod framing;
 pub mod listener;
+pub mod packet;
+mod peer;
 pub mod producer;
 pub mod protocol;
 pub mod server;
+pub mod udp_consumer;
+pub mod udp_producer;
+pub mod unframed;

@@ -1,8 +1,8 @@
 //! The listening side of an [`Address`]: takes the name, accepts, and gives the name back.
 //!
 //! ```text
-//!              Unix                                      TCP
-//!  left over   the file, after kill -9: it is replaced   nothing: the kernel frees the port
+//!              unix, seqpacket                           abstract, tcp
+//!  left over   the file, after kill -9: it is replaced   nothing: the kernel frees the name, the port
 //!  "in use"    somebody living is attached               EADDRINUSE
 //! ```
 //!
@@ -24,7 +24,7 @@ use std::path::Path;
 
 use common::place::{Attachment, Channel, Guard, Role};
 use nix::errno::Errno;
-use nix::sys::socket::{Backlog, SockFlag, SockType, bind, listen, socket};
+use nix::sys::socket::{Backlog, SockFlag, bind, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
 
 use crate::endpoint::{Address, Connection};
@@ -33,12 +33,13 @@ use crate::endpoint::{Address, Connection};
 #[derive(Debug)]
 pub struct Listener {
     socket: Option<Accepting>,
-    /// Of a Unix listener: the place of its name, and the sign that we live.
+    /// Of a name in a directory: the place of it, and the sign that we live.
     name: Option<(Channel, Attachment)>,
 }
 
 #[derive(Debug)]
 enum Accepting {
+    /// Also for packets: std's listener accepts whatever is accepted from its descriptor.
     Unix(UnixListener),
     Tcp(TcpListener),
 }
@@ -51,7 +52,10 @@ impl Listener {
     /// else than a socket has the name; [`ErrorKind::InvalidInput`] if the path is too long.
     pub fn open(address: &Address) -> io::Result<Listener> {
         let channel = match address {
-            Address::Unix(channel) => channel,
+            Address::Unix(channel) | Address::Seqpacket(channel) => channel,
+            Address::Abstract(_) => {
+                return Ok(Listener { socket: Some(Accepting::Unix(bind_unix(address)?)), name: None });
+            }
             Address::Tcp(addr) => {
                 let listener = TcpListener::bind(addr).map_err(|e| {
                     let hint = if e.kind() == ErrorKind::AddrInUse { "; take another --addr" } else { "" };
@@ -139,11 +143,16 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 fn bind_unix(address: &Address) -> io::Result<UnixListener> {
     let (family, kernel) = address.to_kernel()?;
     let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let socket = socket(family, SockType::Stream, flags, None)?;
+    let socket = socket(family, address.socket_type(), flags, None)?;
     // The mode of a socket *before* bind is the mode its file is created with (Linux).
     fchmod(&socket, Mode::from_bits_truncate(0o600))?;
-    bind(socket.as_raw_fd(), &*kernel)
-        .map_err(|e| io::Error::new(io::Error::from(e).kind(), format!("create {address}: {e}")))?;
+    bind(socket.as_raw_fd(), &*kernel).map_err(|e| {
+        let why = match e {
+            Errno::EADDRINUSE => format!("{address} is in use, by whatever user; take another --name"),
+            e => format!("create {address}: {e}"),
+        };
+        io::Error::new(io::Error::from(e).kind(), why)
+    })?;
     listen(&socket, Backlog::MAXCONN)?;
     Ok(socket.into())
 }

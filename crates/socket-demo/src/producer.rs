@@ -19,8 +19,8 @@ use crate::protocol::{PROTOCOL, VERSION};
 /// Sends items to a consumer.
 #[derive(Debug)]
 pub struct Producer {
-    link: Link,
-    sent: u64,
+    pub(crate) link: Link,
+    pub(crate) sent: u64,
     said_goodbye: bool,
 }
 
@@ -141,7 +141,7 @@ impl Producer {
         self.sent
     }
 
-    fn explain(&mut self, e: io::Error) -> io::Error {
+    pub(crate) fn explain(&mut self, e: io::Error) -> io::Error {
         match e.kind() {
             ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => {
                 let taken = self.link.last_word();

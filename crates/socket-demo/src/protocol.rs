@@ -6,10 +6,28 @@ use crate::frame::{self, Rules};
 pub const PROTOCOL: [u8; 4] = *b"item";
 /// The version of what follows it.
 pub const VERSION: u32 = 1;
-/// Where the consumer listens for TCP when it is not told otherwise.
+/// Where the consumer is to be found over TCP and UDP when it is not told otherwise.
 pub const TCP_ADDRESS: &str = "127.0.0.1:7411";
 
 /// The frames of this pair, after HELLO: items of 1 to `max_frame` bytes, and the goodbye.
 pub fn rules(max_frame: usize) -> Rules {
     Rules::new([(frame::DATA, 1..=max_frame), (frame::GOODBYE, 8..=8)])
+}
+
+/// How two sides can meet. The first is the default.
+pub const TRANSPORTS: [&str; 5] = ["unix", "abstract", "seqpacket", "tcp", "udp"];
+
+/// What the other side must be told, so that both meet.
+pub fn both_need(transport: &str, addr: Option<&str>, unframed: bool) -> String {
+    let mut needs = Vec::new();
+    if transport != TRANSPORTS[0] {
+        needs.push(format!("--transport {transport}"));
+    }
+    if ["tcp", "udp"].contains(&transport) {
+        needs.push(format!("--addr {}", addr.unwrap_or(TCP_ADDRESS)));
+    }
+    if unframed {
+        needs.push("--unframed".to_owned());
+    }
+    needs.join(" ")
 }

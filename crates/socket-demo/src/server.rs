@@ -30,8 +30,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::dial::Hello;
 use crate::endpoint::Connection;
-use crate::frame::{self, FrameReader, Rules};
+use crate::frame::{self, Rules};
 use crate::listener::{Listener, is_exhausted};
+use crate::peer::Peer;
 
 /// How long accepting is left alone when there are no descriptors left.
 const RECOVER: Duration = Duration::from_millis(100);
@@ -69,19 +70,6 @@ pub struct Server {
     ready: VecDeque<Id>,
     /// Accepting is left alone until then.
     exhausted: Option<Instant>,
-}
-
-#[derive(Debug)]
-struct Peer {
-    connection: Connection,
-    reader: FrameReader,
-    /// Poll found it readable, and it has not been read since.
-    readable: bool,
-    /// What the other side has not yet taken.
-    outbox: Vec<u8>,
-    greeted: bool,
-    /// Frames handed out, but for HELLO and GOODBYE.
-    taken: u64,
 }
 
 impl Server {
@@ -132,6 +120,16 @@ impl Server {
         if let Some(peer) = self.peers.get_mut(&to) {
             peer.send(kind, body);
         }
+    }
+
+    /// What has come of a frame that is not whole, if a connection has one: `50 of 108 bytes`.
+    pub fn partial(&self) -> Option<String> {
+        self.peers.values().find_map(|peer| peer.reader.partial())
+    }
+
+    /// Gives up a connection: what comes from it now is the caller's.
+    pub fn release(&mut self, id: Id) -> Option<Connection> {
+        self.peers.remove(&id).map(|peer| peer.connection)
     }
 
     fn close(&mut self, id: Id) {
@@ -207,92 +205,6 @@ impl Server {
             Err(e) if e.kind() == ErrorKind::PermissionDenied => Some(Event::Notice(format!("refused: {e}"))),
             // It has gone already, or somebody else's trouble: see accept(2), "Error handling".
             Err(_) => None,
-        }
-    }
-}
-
-impl Peer {
-    fn new(connection: Connection) -> Peer {
-        Peer {
-            connection,
-            reader: FrameReader::new(Hello::rules()),
-            readable: true,
-            outbox: Vec::new(),
-            greeted: false,
-            taken: 0,
-        }
-    }
-
-    /// The kind of the next frame; GOODBYE also at the end of a connection that never said HELLO. Handles
-    /// HELLO and GOODBYE, and reads at most once.
-    fn next(&mut self, hello: &Hello, rules: &Rules) -> io::Result<Option<u32>> {
-        if !self.outbox.is_empty() {
-            return Ok(None);
-        }
-        let kind = loop {
-            match self.reader.next_frame()? {
-                Some(kind) => break kind,
-                None if !std::mem::take(&mut self.readable) => return Ok(None),
-                None => match self.reader.fill(&self.connection) {
-                    Ok(0) => return self.ended(),
-                    Ok(_) => {}
-                    Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
-                        return Ok(None);
-                    }
-                    // Reset: it went without having read all that it was sent.
-                    Err(e) if e.kind() == ErrorKind::ConnectionReset => return self.ended(),
-                    Err(e) => return Err(e),
-                },
-            }
-        };
-        match kind {
-            frame::HELLO => {
-                // Answered in any case: that tells the other side which version is spoken here.
-                self.send(frame::HELLO, &hello.encode());
-                hello.check(self.reader.body())?;
-                self.reader.expect(rules.clone());
-                self.greeted = true;
-            }
-            frame::GOODBYE => {
-                let sent = self.reader.body().first_chunk().copied().map(u64::from_le_bytes);
-                if sent != Some(self.taken) {
-                    let sent = sent.map_or("an unknown number of".into(), |n| n.to_string());
-                    let why = format!("goodbye after {sent} frames, but {} have come", self.taken);
-                    return Err(io::Error::new(ErrorKind::InvalidData, why));
-                }
-                self.send(frame::GOODBYE, &self.taken.to_le_bytes());
-            }
-            _ => self.taken += 1,
-        }
-        Ok(Some(kind))
-    }
-
-    /// The stream's end, which is clean only for a stranger who said nothing.
-    fn ended(&self) -> io::Result<Option<u32>> {
-        match self.reader.cut() {
-            Some(cut) => Err(cut),
-            None if !self.greeted => Ok(Some(frame::GOODBYE)),
-            None => Err(io::Error::new(ErrorKind::ConnectionAborted, "gone without a goodbye")),
-        }
-    }
-
-    fn send(&mut self, kind: u32, body: &[u8]) {
-        // Our own frames are never too long for the header to say.
-        let Ok(header) = frame::header(kind, body.len()) else { return };
-        self.outbox.extend_from_slice(&header);
-        self.outbox.extend_from_slice(body);
-        self.flush();
-    }
-
-    /// Writes what the other side takes now. An error comes to light at the next read.
-    fn flush(&mut self) {
-        while !self.outbox.is_empty() {
-            match nix::unistd::write(&self.connection, &self.outbox) {
-                Ok(n) => drop(self.outbox.drain(..n)),
-                Err(nix::errno::Errno::EINTR) => {}
-                Err(nix::errno::Errno::EAGAIN) => return,
-                Err(_) => self.outbox.clear(),
-            }
         }
     }
 }

@@ -20,6 +20,10 @@ const UNIX: Pair = Pair {
 };
 const TCP: Pair = Pair { both: &["--transport", "tcp", "--addr", "127.0.0.1:{port}"], ..UNIX };
 const BOTH: [Pair; 2] = [UNIX, TCP];
+const ABSTRACT: Pair = Pair { both: &["--transport", "abstract"], ..UNIX };
+const SEQPACKET: Pair = Pair { both: &["--transport", "seqpacket"], ..UNIX };
+/// All with connections.
+const ALL: [Pair; 4] = [UNIX, ABSTRACT, SEQPACKET, TCP];
 
 /// A test's own connection to a consumer, byte by byte as docs/wire-format.md says.
 enum Raw {
@@ -88,7 +92,7 @@ fn held_producer(sandbox: &Sandbox, pair: &Pair) -> (Process, std::io::PipeWrite
 
 #[test]
 fn several_producers_at_once() {
-    for pair in BOTH {
+    for pair in ALL {
         let sandbox = Sandbox::new();
         let consumer = sandbox.consumer(&pair, &["--json"]);
         let (held, mut input) = held_producer(&sandbox, &pair);
@@ -213,7 +217,7 @@ fn another_version_is_told_apart() {
 
 #[test]
 fn the_consumer_is_killed() {
-    for pair in BOTH {
+    for pair in ALL {
         let sandbox = Sandbox::new();
         let producer = sandbox.producer(&pair, &["--count", "0", "--interval", "0", "--quiet", "--json"]);
         let consumer = sandbox.consumer(&pair, &[]);
@@ -233,7 +237,7 @@ fn the_consumer_is_killed() {
 
 #[test]
 fn a_producer_is_killed_beside_another() {
-    for pair in BOTH {
+    for pair in ALL {
         let sandbox = Sandbox::new();
         let consumer = sandbox.consumer(&pair, &["--json"]);
         let (held, mut input) = held_producer(&sandbox, &pair);
@@ -251,7 +255,7 @@ fn a_producer_is_killed_beside_another() {
 
 #[test]
 fn ctrl_c_on_an_idle_producer_is_a_goodbye() {
-    for pair in BOTH {
+    for pair in ALL {
         let sandbox = Sandbox::new();
         let consumer = sandbox.consumer(&pair, &["--json"]);
         let producer = sandbox.producer(&pair, &["--interval", "1h"]);
@@ -264,7 +268,7 @@ fn ctrl_c_on_an_idle_producer_is_a_goodbye() {
 
 #[test]
 fn a_consumer_that_has_enough_says_how_much_it_took() {
-    for pair in BOTH {
+    for pair in ALL {
         let sandbox = Sandbox::new();
         let consumer = sandbox.consumer(&pair, &["--count", "10", "--json"]);
         let producer = sandbox.producer(&pair, &["--count", "0", "--interval", "0", "--quiet"]);
@@ -280,7 +284,7 @@ fn a_consumer_that_has_enough_says_how_much_it_took() {
 
 #[test]
 fn a_stopped_consumer_is_waited_for() {
-    for pair in BOTH {
+    for pair in ALL {
         let sandbox = Sandbox::new();
         let consumer = sandbox.consumer(&pair, &["--delay", "1ms", "--json"]);
         let args = ["--count", "1500", "--interval", "0", "--size", "16KiB", "--quiet"];
@@ -303,7 +307,7 @@ fn a_stopped_consumer_is_waited_for() {
 
 #[test]
 fn two_servers_at_once_and_exactly_one_wins() {
-    for pair in BOTH {
+    for pair in ALL {
         let sandbox = Sandbox::new();
         for _ in 0..5 {
             let mut both = [0, 1].map(|_| sandbox.consumer(&pair, &["--json"]));
@@ -391,7 +395,7 @@ fn an_item_that_is_too_long() {
 
 #[test]
 fn forever_is_for_the_next_producer() {
-    for pair in BOTH {
+    for pair in ALL {
         let sandbox = Sandbox::new();
         let consumer = sandbox.consumer(&pair, &["--forever", "--json"]);
         for _ in 0..2 {

@@ -1,0 +1,119 @@
+//! One connection of a [`Server`](crate::server::Server): what has come, what waits to be sent, what was said.
+//!
+//! *Guarantees.* It is read once in a round of poll(2), and not at all while the other side does not take what it
+//! was sent. A goodbye is answered when every frame before it has been handed out and the next one is asked for.
+//!
+//! *System calls.* read or recv, write.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+
+use nix::errno::Errno;
+
+use crate::dial::Hello;
+use crate::endpoint::Connection;
+use crate::frame::{self, Rules};
+use crate::framing::{self, Reader};
+
+/// The server's end of a connection.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub connection: Connection,
+    pub reader: Reader,
+    /// Poll found it readable, and it has not been read since.
+    pub readable: bool,
+    /// Frames of which the other side has not yet taken all.
+    pub outbox: VecDeque<Vec<u8>>,
+    /// It has said HELLO.
+    pub greeted: bool,
+    /// Frames handed out, but for HELLO and GOODBYE.
+    pub taken: u64,
+}
+
+impl Peer {
+    /// Nothing has been said yet.
+    pub(crate) fn new(connection: Connection) -> Peer {
+        Peer {
+            reader: Reader::new(&connection, Hello::rules()),
+            connection,
+            readable: true,
+            outbox: VecDeque::new(),
+            greeted: false,
+            taken: 0,
+        }
+    }
+
+    /// The kind of the next frame; GOODBYE also at the end of a connection that never said HELLO. Handles
+    /// HELLO and GOODBYE, and reads at most once.
+    pub(crate) fn next(&mut self, hello: &Hello, rules: &Rules) -> io::Result<Option<u32>> {
+        if !self.outbox.is_empty() {
+            return Ok(None);
+        }
+        let kind = loop {
+            match self.reader.next_frame()? {
+                Some(kind) => break kind,
+                None if !std::mem::take(&mut self.readable) => return Ok(None),
+                None => match self.reader.fill(&self.connection) {
+                    Ok(0) => return self.ended(),
+                    Ok(_) => {}
+                    Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
+                        return Ok(None);
+                    }
+                    // Reset: it went without having read all that it was sent.
+                    Err(e) if e.kind() == ErrorKind::ConnectionReset => return self.ended(),
+                    Err(e) => return Err(e),
+                },
+            }
+        };
+        match kind {
+            frame::HELLO => {
+                // Answered in any case: that tells the other side which version is spoken here.
+                self.send(frame::HELLO, &hello.encode());
+                hello.check(self.reader.body())?;
+                self.reader.expect(rules.clone());
+                self.greeted = true;
+            }
+            frame::GOODBYE => {
+                let sent = self.reader.body().first_chunk().copied().map(u64::from_le_bytes);
+                if sent != Some(self.taken) {
+                    let sent = sent.map_or("an unknown number of".into(), |n| n.to_string());
+                    let why = format!("goodbye after {sent} frames, but {} have come", self.taken);
+                    return Err(io::Error::new(ErrorKind::InvalidData, why));
+                }
+                self.send(frame::GOODBYE, &self.taken.to_le_bytes());
+            }
+            _ => self.taken += 1,
+        }
+        Ok(Some(kind))
+    }
+
+    /// The stream's end, which is clean only for a stranger who said nothing.
+    fn ended(&self) -> io::Result<Option<u32>> {
+        match self.reader.cut() {
+            Some(cut) => Err(cut),
+            None if !self.greeted => Ok(Some(frame::GOODBYE)),
+            None => Err(io::Error::new(ErrorKind::ConnectionAborted, "gone without a goodbye")),
+        }
+    }
+
+    /// Sends a frame, now or when there is room for it.
+    pub(crate) fn send(&mut self, kind: u32, body: &[u8]) {
+        // Our own frames are never too long for the header to say.
+        let Ok(frame) = framing::encode(&self.connection, kind, body) else { return };
+        self.outbox.push_back(frame);
+        self.flush();
+    }
+
+    /// Writes what the other side takes now. An error comes to light at the next read.
+    pub(crate) fn flush(&mut self) {
+        while let Some(frame) = self.outbox.front_mut() {
+            match nix::unistd::write(&self.connection, frame) {
+                Ok(n) if n < frame.len() => drop(frame.drain(..n)),
+                Ok(_) => drop(self.outbox.pop_front()),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) => return,
+                Err(_) => self.outbox.clear(),
+            }
+        }
+    }
+}
