@@ -5,17 +5,20 @@
 //! | unread records and a goodbye | reads them and ends |
 //! | unread records, no goodbye | reads them and waits for a producer |
 //! | nothing unread, and a producer | waits for records |
+//! | a goodbye without one record, which no consumer has heard yet | ends |
 //! | nothing unread, no producer, or no file | waits for a producer, which makes the file anew |
 //!
 //! A producer that leaves without a goodbye while this consumer is attached is lost: what it committed is
 //! read, and then that is the error.
 
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use common::place::{Attachment, Role};
 
 use crate::header::at;
 use crate::map::Map;
+use crate::positions::Positions;
 use crate::reader::{Reader, Record};
 use crate::ring::unread;
 use crate::site::Site;
@@ -52,7 +55,8 @@ impl Consumer {
         consumer.lost = None; // whoever died before us did not die on us
         if let Some(reader) = &consumer.reader {
             // Kept open also when there is nothing in it for us: to close it would be news for who watches.
-            consumer.ended = consumer.producer.is_none() && unread(reader.map())? == 0;
+            let over = unread(reader.map())? == 0 && !reader.map().positions().is_unheard_empty_stream();
+            consumer.ended = consumer.producer.is_none() && over;
         }
         Ok(consumer)
     }
@@ -67,7 +71,10 @@ impl Consumer {
         }
         let guard = self.site.channel.lock()?;
         let attached = guard.attached()?;
-        let producer = attached.iter().find(|a| a.alive && a.role == Role::Producer).map(|a| a.pid);
+        let of_producer =
+            |alive| attached.iter().find(|a| a.alive == alive && a.role == Role::Producer).map(|a| a.pid);
+        // Those who were dead when we came are forgotten: this one died since.
+        let (producer, died) = (of_producer(true), of_producer(false));
         if let Some(reader) = &self.reader
             && unread(reader.map())? == 0
             && !reader.map().is_named()
@@ -83,12 +90,15 @@ impl Consumer {
             self.ended = false;
             self.reader = Some(Reader::new(map)?);
         }
-        let Some(positions) = self.reader.as_ref().map(|r| r.map().positions()) else { return Ok(()) };
+        let positions = self.reader.as_ref().map(|r| r.map().positions());
         // One may have come and gone since the last look: the count tells.
-        let came = positions.producers();
-        if producer.is_some() || positions.said_goodbye() {
+        let came = positions.map_or(0, Positions::producers);
+        self.ended &= came == self.came;
+        // The goodbye in a file that we have read to its end is an old one.
+        let in_good_order = !self.ended && positions.is_some_and(Positions::said_goodbye);
+        if producer.is_some() || in_good_order {
             self.lost = None;
-        } else if let Some(gone) = self.producer {
+        } else if let Some(gone) = self.producer.or(died) {
             self.lost = Some(format!("producer {gone}"));
         } else if came != self.came {
             self.lost = Some("a producer".into());
@@ -100,12 +110,19 @@ impl Consumer {
     /// Whether there is a file to read from.
     ///
     /// # Errors
-    /// `WouldBlock` if there is none; as [`Consumer::look`].
+    /// `WouldBlock` if there is none; `ConnectionAborted` if a producer died before it had made one; as
+    /// [`Consumer::look`].
     pub fn try_meet(&mut self) -> io::Result<()> {
         if self.reader.is_none() || self.ended {
             self.look()?;
         }
-        if self.reader.is_some() && !self.ended { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+        if self.reader.is_some() && !self.ended {
+            return Ok(());
+        }
+        match &self.lost {
+            Some(who) => Err(self.gone(&format!("{who} died before it had written anything"))),
+            None => Err(ErrorKind::WouldBlock.into()),
+        }
     }
 
     /// Whether others have processed records of this file before: then the first are not for us.
@@ -113,9 +130,23 @@ impl Consumer {
         self.reader.as_ref().is_some_and(|r| r.position() > 0)
     }
 
-    /// Whether a producer was attached at the last look.
-    pub fn has_producer(&self) -> bool {
-        self.producer.is_some()
+    /// The producer that was attached at the last look.
+    pub fn producer(&self) -> Option<u32> {
+        self.producer
+    }
+
+    /// Where the file is.
+    pub fn path(&self) -> &Path {
+        &self.site.path
+    }
+
+    /// Whether there is a file into which no producer has ever written that it had come.
+    pub fn nobody_arrived(&self) -> bool {
+        self.reader.as_ref().is_some_and(|r| r.map().positions().producers() == 0)
+    }
+
+    fn gone(&self, why: &str) -> io::Error {
+        at(&self.site.path, ErrorKind::ConnectionAborted, why)
     }
 
     /// Waits for the next record: its length, or `None` after a goodbye, when all are read.
@@ -148,14 +179,20 @@ impl Consumer {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 found => return found.map(Some),
             }
+            reader.map().positions().hear_goodbye();
             (self.ended, self.producer) = (true, None);
             return Ok(None);
         }
-        if let Some(who) = &self.lost {
-            let why = format!("{who} is gone without a goodbye; all that it committed was read");
-            return Err(at(&self.site.path, ErrorKind::ConnectionAborted, &why));
+        match &self.lost {
+            Some(who) if self.nobody_arrived() => Err(self.gone(&format!(
+                "{who} is gone, and nothing of it ever was in the file: it died at once, or had mapped it \
+                     MAP_PRIVATE (drop --private)"
+            ))),
+            Some(who) => {
+                Err(self.gone(&format!("{who} is gone without a goodbye; all that it committed was read")))
+            }
+            None => Err(ErrorKind::WouldBlock.into()),
         }
-        Err(ErrorKind::WouldBlock.into())
     }
 
     /// The record that was found; `None` once it is committed.

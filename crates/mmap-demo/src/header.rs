@@ -75,6 +75,11 @@ pub(crate) fn check(file: &File, path: &Path) -> io::Result<u64> {
     Ok(capacity)
 }
 
+/// The directory that a path's last name is in.
+pub(crate) fn parent(path: &Path) -> &Path {
+    path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// An error for a file that cannot be used, and is left as it is.
 pub(crate) fn damaged(path: &Path, what: &str) -> io::Error {
     let why = format!("{what}: foreign or damaged; not touched; if nobody needs it: rm {}", path.display());

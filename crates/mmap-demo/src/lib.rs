@@ -17,16 +17,22 @@
 //! | [`producer`], [`consumer`] | an end of the ring: coming, looking who is there, leaving |
 //! | [`futex`] | sleeping until a word in shared memory changes |
 //! | [`sigbus`] | a file that becomes shorter than its mapping |
+//! | [`durability`] | what a power cut leaves: msync |
+//! | [`cost`] | page faults and resident memory |
+//! | [`private`] | the classic mistake: MAP_PRIVATE |
 //! | [`inspect`] | how full a ring is, for who takes no part in it |
 
 #![deny(unsafe_code)]
 
 pub mod consumer;
+pub mod cost;
+pub mod durability;
 pub mod futex;
 pub mod header;
 pub mod inspect;
 pub mod map;
 pub mod positions;
+pub mod private;
 pub mod producer;
 pub mod reader;
 pub mod ring;
@@ -35,5 +41,7 @@ pub mod site;
 pub mod writer;
 
 pub use consumer::Consumer;
+pub use cost::Cost;
+pub use durability::Durability;
 pub use producer::Producer;
 pub use site::Site;

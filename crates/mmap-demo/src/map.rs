@@ -8,13 +8,14 @@
 //! the call fail that touches it, see [`crate::sigbus`].
 //! Limits: the file system must know `O_TMPFILE` (ext4, xfs, btrfs, tmpfs, overlayfs do).
 //!
-//! System calls: open, fstat, posix_fallocate, linkat, mmap, fcntl (`F_OFD_SETLK`), write. See mmap(2),
+//! System calls: open, fstat, posix_fallocate, linkat, mmap, msync, fcntl (`F_OFD_SETLK`), write. See mmap(2),
 //! open(2), fcntl_locking(2); Kerrisk, *The Linux Programming Interface*, ch. 49.
 
 #![allow(unsafe_code)]
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::ops::Range;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -27,7 +28,7 @@ use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, linkat};
 
-use crate::header::{HEADER, POSITIONS, at, check, damaged, header};
+use crate::header::{HEADER, POSITIONS, at, check, damaged, header, parent};
 use crate::positions::Positions;
 use crate::sigbus::Guarded;
 
@@ -50,10 +51,7 @@ impl Map {
     /// # Errors
     /// `AlreadyExists`; `StorageFull`; `Unsupported` where files cannot be made without a name.
     pub fn create(path: &Path, capacity: u64, start: u64) -> io::Result<Map> {
-        let dir = match path.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
+        let dir = parent(path);
         let mode = Mode::from_bits_truncate(0o600);
         let file = match open(dir, OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC, mode) {
             Ok(fd) => File::from(fd),
@@ -83,7 +81,9 @@ impl Map {
         let unnamed = PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()));
         linkat(AT_FDCWD, &unnamed, AT_FDCWD, path, AtFlags::AT_SYMLINK_FOLLOW)
             .map_err(|e| at(path, io::Error::from(e).kind(), &format!("name it: {}", e.desc())))?;
-        Map::new(file, path)
+        // Opened anew, because a file that was opened without a name shows none in /proc/PID/maps.
+        drop(file);
+        Map::open(path)?.ok_or_else(|| at(path, ErrorKind::NotFound, "somebody removed it at once"))
     }
 
     /// Opens the file; `None` if there is none.
@@ -115,6 +115,13 @@ impl Map {
         let mapping = MmapOptions::new().len(HEADER + capacity as usize).map_raw(&file)?;
         let guard = Guarded::new(mapping.as_ptr() as usize, mapping.len())?;
         Ok(Map { guard, mapping, file, path: path.to_owned(), capacity })
+    }
+
+    /// The same file, mapped anew by `how`.
+    pub(crate) fn remapped(self, how: impl FnOnce(&File, usize) -> io::Result<MmapRaw>) -> io::Result<Map> {
+        let mapping = how(&self.file, self.mapping.len())?;
+        let guard = Guarded::new(mapping.as_ptr() as usize, mapping.len())?;
+        Ok(Map { guard, mapping, ..self })
     }
 
     /// Takes one role on this file, so long as it is mapped.
@@ -193,10 +200,37 @@ impl Map {
         usize::try_from(n).map_err(|_| self.explain(io::Error::last_os_error()))
     }
 
-    fn at(&self, position: u64, len: usize) -> *mut u8 {
+    /// Where `len` bytes of the ring, from `position` on, are in the file.
+    pub(crate) fn place(&self, position: u64, len: u64) -> Range<usize> {
         let offset = position & (self.capacity - 1);
-        assert!(len as u64 <= self.capacity - offset, "a record never crosses the end");
-        self.mapping.as_mut_ptr().wrapping_add(HEADER + offset as usize)
+        assert!(len <= self.capacity - offset, "a record never crosses the end");
+        HEADER + offset as usize..HEADER + (offset + len) as usize
+    }
+
+    fn at(&self, position: u64, len: usize) -> *mut u8 {
+        self.mapping.as_mut_ptr().wrapping_add(self.place(position, len as u64).start)
+    }
+
+    /// Has the kernel write these bytes of the file to the device, and waits for that if it is to `wait`.
+    ///
+    /// # Errors
+    /// When the device has failed: then nobody knows what it has.
+    pub(crate) fn msync(&self, bytes: Range<usize>, wait: bool) -> io::Result<()> {
+        let (offset, len) = (bytes.start, bytes.len());
+        let (call, done) = if wait {
+            ("msync(MS_SYNC)", self.mapping.flush_range(offset, len))
+        } else {
+            ("msync(MS_ASYNC)", self.mapping.flush_async_range(offset, len))
+        };
+        done.map_err(|e| {
+            at(&self.path, e.kind(), &format!("{call}: {e}: what the device has of it is not known"))
+        })
+    }
+
+    /// Brings the whole file to the device, and its name.
+    pub(crate) fn sync_all(&self) -> io::Result<()> {
+        self.file.sync_all()?;
+        File::open(parent(&self.path))?.sync_all()
     }
 
     /// Fails if the file was cut: what was read from it may be zeroes. Costs one load.

@@ -30,6 +30,8 @@ use crate::futex;
 /// The value of [`Positions::goodbye`] once the producer has left in good order. Not 1: a stray write is not
 /// to be taken for it.
 const SAID: u32 = 0x4559_4221; // "!BYE" in the file
+/// And once a consumer has read all there was before it: this stream is over.
+const HEARD: u32 = 0x4559_422E; // ".BYE" in the file
 
 /// An end sleeps on its word while that is so.
 const ASLEEP: u32 = 1;
@@ -42,7 +44,7 @@ const AWAKE: u32 = 0;
 pub struct Positions {
     /// Position in bytes behind the last committed record. Written by the producer only.
     tail: AtomicU64,
-    /// [`SAID`] when no more will come. Written by the producer only.
+    /// [`SAID`] when no more will come: the producer's word, which the consumer turns into [`HEARD`].
     goodbye: AtomicU32,
     /// How many producers have attached to this file.
     producers: AtomicU32,
@@ -116,7 +118,18 @@ impl Positions {
 
     /// Consumer: whether no more will come than what [`Positions::tail`] says from now on.
     pub fn said_goodbye(&self) -> bool {
-        self.goodbye.load(Acquire) == SAID
+        matches!(self.goodbye.load(Acquire), SAID | HEARD)
+    }
+
+    /// Consumer: the stream was read to its end, and no consumer is to find that end again.
+    pub fn hear_goodbye(&self) {
+        // Only if it still stands: a producer that goes on has taken it back.
+        let _ = self.goodbye.compare_exchange(SAID, HEARD, Relaxed, Relaxed);
+    }
+
+    /// Consumer: whether a producer has come and gone without one record, and no consumer knows of it yet.
+    pub fn is_unheard_empty_stream(&self) -> bool {
+        self.tail() == 0 && self.goodbye.load(Acquire) == SAID
     }
 
     /// Consumer: sleeps while the tail is `seen` and no goodbye was said. May return early: look again.

@@ -12,9 +12,11 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use common::place::{Attachment, Role};
 
+use crate::durability::Durability;
 use crate::header::{MAX_CAPACITY, MIN_CAPACITY, at};
 use crate::map::Map;
 use crate::ring::{room_for, unread};
@@ -39,6 +41,16 @@ impl Producer {
     /// `InvalidInput` if they do not; `AddrInUse` if there is a producer; `AlreadyExists` if another capacity
     /// is in use; what [`Map::open`] and [`Map::create`] fail with.
     pub fn attach(site: Site, capacity: u64, longest: usize) -> io::Result<Producer> {
+        Producer::attach_by(site, capacity, longest, Ok)
+    }
+
+    /// The same with a `map` that maps the file another way.
+    pub(crate) fn attach_by(
+        site: Site,
+        capacity: u64,
+        longest: usize,
+        map: impl FnOnce(Map) -> io::Result<Map>,
+    ) -> io::Result<Producer> {
         let least = room_for(longest as u64).next_power_of_two();
         let capacity = capacity.clamp(MIN_CAPACITY, MAX_CAPACITY).next_power_of_two();
         if capacity < least {
@@ -48,9 +60,11 @@ impl Producer {
         // Everybody comes and leaves under this lock, so what is found stays so until we are attached.
         let guard = site.channel.lock()?;
         let seat = site.attach(&guard, Role::Producer)?;
-        let made = Producer::open_or_create(&site, capacity).and_then(|(map, found)| {
+        let made = Producer::open_or_create(&site, capacity).and_then(|(file, found)| {
             let consumers = guard.living(Role::Consumer)?;
-            Ok((Writer::new(map)?, found, consumers))
+            let file = map(file)?;
+            file.positions().arrive();
+            Ok((Writer::new(file)?, found, consumers))
         });
         match made {
             Ok((writer, found, consumers)) => {
@@ -70,7 +84,6 @@ impl Producer {
             old.claim(Role::Producer)?;
             let unread = unread(&old)?;
             if unread > 0 && old.capacity() == capacity {
-                old.positions().arrive();
                 return Ok((old, unread));
             }
             if unread > 0 {
@@ -87,7 +100,6 @@ impl Producer {
         }
         let map = Map::create(&site.path, capacity, 0)?;
         map.claim(Role::Producer)?;
-        map.positions().arrive();
         Ok((map, 0))
     }
 
@@ -114,6 +126,19 @@ impl Producer {
         self.writer.map().check()?;
         self.consumers = self.site.channel.lock()?.living(Role::Consumer)?;
         Ok(())
+    }
+
+    /// Promises more, or less, of what is committed from now on.
+    ///
+    /// # Errors
+    /// As [`Writer::keep`].
+    pub fn keep(&mut self, durability: Durability) -> io::Result<()> {
+        self.writer.keep(durability)
+    }
+
+    /// How often msync(2) was called, and how long that took.
+    pub fn spent_on_msync(&self) -> (u64, Duration) {
+        self.writer.spent_on_msync()
     }
 
     /// Waits until a record of up to `len` bytes has room.
@@ -158,7 +183,7 @@ impl Producer {
     ///
     /// # Errors
     /// When the lock cannot be had; `InvalidData` if the file was cut.
-    pub fn finish(mut self) -> io::Result<u64> {
+    pub fn finish(&mut self) -> io::Result<u64> {
         self.leave(true)?;
         self.writer.map().intact()?;
         unread(self.writer.map())
@@ -167,13 +192,11 @@ impl Producer {
     fn leave(&mut self, in_good_order: bool) -> io::Result<()> {
         let Some(seat) = self.seat.take() else { return Ok(()) };
         let guard = self.site.channel.lock()?;
-        if in_good_order {
-            // Under the guard: a new producer's cancelling comes after it.
-            self.writer.map().positions().say_goodbye();
-        }
+        // Under the guard: a new producer's cancelling comes after it.
+        let said = if in_good_order { self.writer.say_goodbye() } else { Ok(()) };
         guard.detach(seat);
         guard.forget_dead()?;
-        Ok(())
+        said
     }
 }
 

@@ -80,6 +80,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
+    use crate::durability::Durability;
     use crate::header::{HEADER, POSITIONS};
     use crate::reader::Reader;
     use crate::writer::Writer;
@@ -240,6 +241,26 @@ mod tests {
         take(&mut reader);
         assert_eq!(kind(writer.try_reserve(4000)), ErrorKind::WouldBlock);
         assert!(writer.unread() > 0 && unread(&ring.map()).expect("sound") == 0);
+    }
+
+    #[test]
+    fn room_is_given_back_on_the_device_before_it_is_written_again() {
+        for start in [0, NEAR_WRAP] {
+            let (_ring, mut writer, mut reader) = Ring::new(start);
+            writer.keep(Durability::Sync).expect("sync");
+            let calls = |writer: &Writer| writer.spent_on_msync().0;
+            while writer.try_push(&[7; 48]).is_ok() {}
+            // Record and header, for 64 of them.
+            assert_eq!(calls(&writer), 128);
+            while reader.try_find().is_ok() {
+                take(&mut reader);
+            }
+            // The device has the old head yet, for which these bytes are the first record.
+            writer.try_push(&[7; 48]).expect("an empty ring");
+            assert_eq!(calls(&writer), 128 + 3);
+            writer.try_push(&[7; 48]).expect("much room");
+            assert_eq!(calls(&writer), 128 + 3 + 2);
+        }
     }
 
     #[test]

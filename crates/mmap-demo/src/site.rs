@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use common::place::{Attachment, Channel, Guard, Place, Role};
 
-use crate::header::at;
+use crate::header::{at, parent};
 
 /// A file, and the names of who is attached to it.
 #[derive(Clone, Debug)]
@@ -48,10 +48,7 @@ impl Site {
     /// # Errors
     /// `NotFound` if its directory does not exist; `InvalidInput` if it is no path of a file.
     pub fn at(place: &Place, file: &Path) -> io::Result<Site> {
-        let dir = match file.parent() {
-            Some(dir) if !dir.as_os_str().is_empty() => dir,
-            _ => Path::new("."),
-        };
+        let dir = parent(file);
         let Some(name) = file.file_name() else {
             return Err(at(file, ErrorKind::InvalidInput, "it is not the path of a file"));
         };

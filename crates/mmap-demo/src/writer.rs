@@ -11,7 +11,9 @@
 //! cost the producer no look at memory that the consumer writes.
 
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
+use crate::durability::{Durability, Keeper};
 use crate::map::Map;
 use crate::ring::{ITEM, RECORD, SKIP, checked_positions, room_for, to_end};
 
@@ -27,6 +29,7 @@ pub struct Writer {
     short_of: u64,
     /// The longest record that was reserved for, in bytes of the ring.
     reserved: u64,
+    keeper: Keeper,
 }
 
 impl Writer {
@@ -36,12 +39,35 @@ impl Writer {
     /// `InvalidData` if the positions in the file cannot be.
     pub fn new(map: Map) -> io::Result<Writer> {
         let (head, tail) = checked_positions(&map)?;
-        Ok(Writer { map, tail, head, short_of: 0, reserved: 0 })
+        Ok(Writer { map, tail, head, short_of: 0, reserved: 0, keeper: Keeper::default() })
     }
 
     /// The file.
     pub fn map(&self) -> &Map {
         &self.map
+    }
+
+    /// Promises more, or less, of what is committed from now on.
+    ///
+    /// # Errors
+    /// When what is in the file already cannot be brought to the device.
+    pub fn keep(&mut self, durability: Durability) -> io::Result<()> {
+        self.keeper = Keeper::new(durability, &self.map)?;
+        Ok(())
+    }
+
+    /// How often msync(2) was called, and how long that took.
+    pub fn spent_on_msync(&self) -> (u64, Duration) {
+        self.keeper.spent()
+    }
+
+    /// No more will come.
+    ///
+    /// # Errors
+    /// When the device has failed.
+    pub fn say_goodbye(&mut self) -> io::Result<()> {
+        self.map.positions().say_goodbye();
+        self.keeper.after_commit(&self.map, self.tail, 0)
     }
 
     /// Bytes that are in the ring and not yet processed, when we last looked.
@@ -84,6 +110,7 @@ impl Writer {
             self.free_up(to_end)?;
             self.write_header(SKIP, to_end - RECORD);
             self.map.intact()?;
+            self.keeper.before_commit(&self.map, self.tail, RECORD)?;
             self.tail = self.tail.wrapping_add(to_end);
             self.map.positions().commit(self.tail);
         }
@@ -95,8 +122,9 @@ impl Writer {
     /// `WouldBlock` unless `need` bytes are free.
     fn free_up(&mut self, need: u64) -> io::Result<()> {
         let capacity = self.map.capacity();
+        let end = self.tail.wrapping_add(need);
         if capacity - self.unread() >= need {
-            return Ok(());
+            return self.keeper.before_write(&self.map, end);
         }
         let head = self.map.positions().head(); // once: the peer may change it
         self.map.intact()?;
@@ -105,7 +133,10 @@ impl Writer {
         }
         self.head = head;
         self.short_of = need;
-        if capacity - self.unread() >= need { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }
+        if capacity - self.unread() < need {
+            return Err(ErrorKind::WouldBlock.into());
+        }
+        self.keeper.before_write(&self.map, end)
     }
 
     /// The record that the last successful [`Writer::reserve`] made room for.
@@ -160,7 +191,7 @@ impl Reservation<'_> {
     /// Makes the record, of `len` bytes, visible to the consumer.
     ///
     /// # Errors
-    /// `InvalidData` if the file was cut: then it is not in it.
+    /// `InvalidData` if the file was cut: then it is not in it. What msync(2) fails with.
     ///
     /// # Panics
     /// If it is longer than what was reserved.
@@ -171,9 +202,11 @@ impl Reservation<'_> {
         writer.write_header(ITEM, len as u64);
         writer.map.intact()?;
         writer.reserved = 0;
-        writer.tail = writer.tail.wrapping_add(room);
+        let position = writer.tail;
+        writer.keeper.before_commit(&writer.map, position, room)?;
+        writer.tail = position.wrapping_add(room);
         writer.map.positions().commit(writer.tail);
-        Ok(())
+        writer.keeper.after_commit(&writer.map, position, room)
     }
 
     fn fill(mut self, record: &[u8]) -> io::Result<()> {

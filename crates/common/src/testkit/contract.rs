@@ -129,10 +129,8 @@ pub fn line_too_long(pair: &Pair) {
     let producer = sandbox.producer(pair, &["--input", from, "--lines", "--size", "8", "--json"]);
     let producer = producer.end().expect(1).says("give a larger --size");
     assert_eq!(producer.number("items"), 1);
-    // What was sent arrives. A queue's producer says goodbye whenever it leaves alive; all others are missed.
-    let consumer = consumer.end();
-    assert!([0, 3].contains(&consumer.code), "{consumer:?}");
-    assert_eq!(consumer.number("items"), 1);
+    // What was sent arrives; that it was not all is no secret.
+    assert_eq!(consumer.end().expect(3).number("items"), 1);
 }
 
 const ENDINGS: [(Signal, i32); 3] = [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)];

@@ -1,15 +1,18 @@
 //! Reads items from a memory-mapped file.
 
-use std::io;
+mod in_place;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use common::item::{Check, HEADER, Header};
 use common::{args, place::Place, session::Session};
+use mmap_demo::private::is_private;
 use mmap_demo::reader::Record;
-use mmap_demo::{Consumer, Site};
+use mmap_demo::{Consumer, Cost, Site};
+
+use crate::in_place::{check, write_payload};
 
 /// Reads items from a memory-mapped file, behind the last one that a consumer has finished
 #[derive(Parser, Debug)]
@@ -41,6 +44,11 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let mut consumer = Consumer::attach(site)?;
     session.watch(watch);
     let received = receive_all(args.consumer.forever, session, &mut consumer);
+    let cost = Cost::now().context("look at what it cost")?;
+    session.report.note(cost.to_string());
+    for (key, value) in cost.figures() {
+        session.report.extra(key, value);
+    }
     let left = consumer.finish();
     if let Ok(Some(unread)) = left {
         let unread =
@@ -86,34 +94,19 @@ fn next<'a>(session: &mut Session, consumer: &'a mut Consumer) -> Result<Option<
     Ok(found.and_then(|_| consumer.record()))
 }
 
-/// Hashes a record through a small buffer, however long it is: its item's header, if it is intact.
-fn check(record: &Record<'_>, piece: &mut [u8]) -> io::Result<Option<Header>> {
-    let mut head = [0; HEADER];
-    if record.len() < HEADER {
-        return Ok(None);
-    }
-    record.read_at(0, &mut head)?;
-    let mut check = Check::new(&head);
-    let mut at = HEADER;
-    while at < record.len() {
-        let n = piece.len().min(record.len() - at);
-        record.read_at(at, &mut piece[..n])?;
-        check.update(&piece[..n]);
-        at += n;
-    }
-    let header = check.header;
-    Ok(check.is_intact().then_some(header))
-}
-
-/// Hands the payload to write(2), which takes it straight from the mapping.
-fn write_payload(session: &mut Session, record: &Record<'_>) -> Result<()> {
-    let mut at = HEADER;
-    while at < record.len() {
-        at += session.write_output(|out| record.write_to(out, at, record.len() - at))?;
-    }
-    Ok(())
-}
-
+/// Why there is nothing to read, as far as it can be seen from here.
 fn why_empty(consumer: &Consumer) -> String {
-    if consumer.has_producer() { "file empty" } else { "file empty; no producer is attached" }.into()
+    match consumer.producer() {
+        Some(pid) if is_private(pid, consumer.path()) => format!(
+            "private: producer {pid} has mapped the file MAP_PRIVATE (rw-p in /proc/{pid}/maps): nobody else \
+             will ever see its items (drop --private)"
+        ),
+        Some(_) => "file empty".into(),
+        None if consumer.nobody_arrived() => {
+            "file empty, and who made it never arrived in it: it died at once, \
+             or mapped it MAP_PRIVATE (drop --private)"
+                .into()
+        }
+        None => "file empty; no producer is attached".into(),
+    }
 }

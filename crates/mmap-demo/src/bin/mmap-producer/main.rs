@@ -1,30 +1,15 @@
 //! Writes items into a memory-mapped file.
 
-use std::path::PathBuf;
+mod costs;
+mod flags;
+
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use clap::Parser;
 use common::{args, place::Place, session::Session, source::Items};
 use mmap_demo::{Producer, Site};
 
-/// Writes items into a memory-mapped file: a ring of bytes that another process maps too, now or later
-#[derive(Parser, Debug)]
-#[command(name = "mmap-producer", version, after_help = TERMINALS)]
-struct Args {
-    #[command(flatten)]
-    producer: args::Producer,
-    /// The file to map [default: NAME.map in the run-time directory]
-    #[arg(long, value_name = "FILE", help_heading = "Mapped file")]
-    file: Option<PathBuf>,
-    /// How many bytes the ring holds: the next power of two, at least 4KiB
-    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = args::size, help_heading = "Mapped file")]
-    capacity: usize,
-}
-
-const TERMINALS: &str = "\
-Terminal 1:  cargo run --bin mmap-consumer
-Terminal 2:  cargo run --bin mmap-producer";
+use crate::flags::Args;
 
 fn main() -> ExitCode {
     let args: Args = args::parse();
@@ -35,6 +20,7 @@ fn main() -> ExitCode {
 struct End {
     producer: Producer,
     start_hint: String,
+    private: bool,
 }
 
 fn run(args: &Args, session: &mut Session) -> Result<()> {
@@ -45,18 +31,26 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let site = Site::new(&Place::open()?, &args.producer.both.name, args.file.as_deref())?;
     let path = site.path.display().to_string();
     let watch = site.channel.watch()?;
-    let producer = Producer::attach(site, args.capacity as u64, items.longest())?;
+    let attach = if args.private { Producer::attach_privately } else { Producer::attach };
+    let mut producer = attach(site, args.capacity as u64, items.longest())?;
+    producer.keep(args.durability.into())?;
     session.watch(watch);
+    if args.private {
+        session.say("private: nobody else will ever see these items (drop --private)");
+    }
     if producer.found() > 0 {
         session.say(&format!("{path} holds {} bytes that are not read yet: going on", producer.found()));
     }
-    let mut end = End { producer, start_hint: session.start_hint() };
+    let mut end = End { producer, start_hint: session.start_hint(), private: args.private };
     let sent = send_all(&mut items, session, &mut end);
-    if sent.is_err() && session.stopped().is_none() {
-        return sent;
+    // Ctrl-C is a goodbye too: the file takes it at any time. A failure is none.
+    let in_good_order = sent.is_ok() || session.stopped().is_some();
+    let left = in_good_order.then(|| end.producer.finish());
+    costs::report(args, session, &end.producer)?;
+    let Some(left) = left else { return sent };
+    if args.private {
+        return sent.and(costs::all_is_lost(&path, left?, session.report.items()));
     }
-    // Ctrl-C is a goodbye too: the file takes it at any time.
-    let left = end.producer.finish();
     match &left {
         Ok(0) => session.report.note(format!("{path} stays, all of it read; remove it with: rm {path}")),
         Ok(unread) => session.report.note(format!(
@@ -95,6 +89,12 @@ fn look(end: &mut End) -> std::io::Result<()> {
 
 fn why_full(end: &End) -> String {
     let (unread, capacity) = end.producer.gauge();
+    if end.private {
+        return format!(
+            "private: this process's own copy is full, {unread}/{capacity} bytes, and no consumer can reach it \
+             (drop --private)"
+        );
+    }
     let full = format!("file full, {unread}/{capacity} bytes");
     if end.producer.has_consumer() {
         return full;

@@ -1,0 +1,53 @@
+//! What the producer can be told.
+
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use common::args;
+use mmap_demo::Durability;
+
+/// Writes items into a memory-mapped file: a ring of bytes that another process maps too, now or later
+#[derive(Parser, Debug)]
+#[command(name = "mmap-producer", version, after_help = TERMINALS)]
+pub struct Args {
+    /// What every producer is told
+    #[command(flatten)]
+    pub producer: args::Producer,
+    /// The file to map [default: NAME.map in the run-time directory]
+    #[arg(long, value_name = "FILE", help_heading = "Mapped file")]
+    pub file: Option<PathBuf>,
+    /// How many bytes the ring holds: the next power of two, at least 4KiB
+    #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = args::size, help_heading = "Mapped file")]
+    pub capacity: usize,
+    /// What becomes of a sent item when the machine stops; it outlives the processes in any case
+    #[arg(long, value_name = "HOW", value_enum, default_value = "none", help_heading = "Mapped file")]
+    pub durability: Kept,
+    /// Map the file MAP_PRIVATE: this process writes into a copy of its own
+    #[arg(long, conflicts_with = "durability", help_heading = "Mistakes")]
+    pub private: bool,
+}
+
+/// `--durability`
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Kept {
+    /// No promise: the kernel writes the pages to the device when it likes
+    None,
+    /// No promise, but msync(MS_ASYNC) after each item, which is one system call and on Linux nothing more
+    Async,
+    /// An item that is reported as sent is on the device: msync(MS_SYNC) twice for each
+    Sync,
+}
+
+impl From<Kept> for Durability {
+    fn from(kept: Kept) -> Durability {
+        match kept {
+            Kept::None => Durability::None,
+            Kept::Async => Durability::Async,
+            Kept::Sync => Durability::Sync,
+        }
+    }
+}
+
+const TERMINALS: &str = "\
+Terminal 1:  cargo run --bin mmap-consumer
+Terminal 2:  cargo run --bin mmap-producer";
