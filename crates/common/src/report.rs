@@ -33,6 +33,7 @@ pub struct Report {
     shared: bool,
     latency: Histogram<u64>,
     extra: Map<String, Value>,
+    headline: Option<String>,
     notes: Vec<String>,
     remark: String,
     warned: Vec<(&'static str, Instant, u64)>,
@@ -61,6 +62,7 @@ impl Report {
             // Up to an hour at three digits: some tens of KiB, however long the run.
             latency: Histogram::new_with_bounds(1, 3_600_000_000_000, 3).expect("valid bounds"),
             extra: Map::new(),
+            headline: None,
             notes: Vec::new(),
             remark: String::new(),
             warned: Vec::new(),
@@ -79,6 +81,11 @@ impl Report {
     /// Adds a key to the JSON object.
     pub fn extra(&mut self, key: &str, value: impl Into<Value>) {
         self.extra.insert(key.into(), value.into());
+    }
+
+    /// What the summary begins with, where something else was done than items sent or received.
+    pub fn headline(&mut self, sentence: impl Into<String>) {
+        self.headline = Some(sentence.into());
     }
 
     /// Adds a sentence to the summary: what was left behind, what was repaired.
@@ -249,7 +256,8 @@ impl Report {
 
     pub(crate) fn summary(&self) -> String {
         let verb = if self.identity.role == Role::Producer { "sent" } else { "received" };
-        let mut text = format!("{verb} {} items, {} B", self.items, self.bytes);
+        let items = || format!("{verb} {} items, {} B", self.items, self.bytes);
+        let mut text = self.headline.clone().unwrap_or_else(items);
         if self.items > 1 {
             text += &format!(" in {:.3} s ({:.0} items/s)", self.elapsed_s(), self.items_per_s());
         }
