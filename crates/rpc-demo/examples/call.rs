@@ -2,11 +2,14 @@
 //!
 //! `cargo run --example call`
 
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::process::Command;
 
 use common::place::Place;
-use rpc_demo::client::{Client, RpcError};
+use rpc_demo::client::Client;
+use rpc_demo::error::RpcError;
+use rpc_demo::retry::Terms;
 use rpc_demo::service::{Counters, Fault, Receipt, Service};
 use rpc_demo::skeleton::ServerStub;
 use socket_demo::consumer::Received;
@@ -50,7 +53,10 @@ fn parent() -> io::Result<()> {
     let mut abacus = Abacus::default();
     loop {
         match stub.receive(true)? {
-            Received::Item => stub.run(&mut abacus),
+            Received::Item => {
+                stub.run(&mut abacus);
+                stub.answer();
+            }
             Received::Notice(notice) => println!("{notice}"),
             Received::End(lost) => break lost?,
         }
@@ -63,13 +69,14 @@ fn child(name: &str) -> io::Result<()> {
     let mut dial = Client::dial(Address::Unix(Place::open()?.channel(name, "rpc.sock")));
     dial.connect(true)?;
     let link = dial.greet(true)?.ok_or(io::ErrorKind::ConnectionReset)?;
-    let mut client = Client::new(link);
+    // The standard library has no random numbers, but it has random hashes.
+    let mut client = Client::new(link, RandomState::new().hash_one(()), Terms::default());
     let sum = client.sum(&[1, 2, 3])?;
     println!("sum(1, 2, 3) = {sum}, ran in {}, called from {}", client.ran_in(), std::process::id());
     assert_eq!(sum, 6);
     assert_ne!(client.ran_in(), std::process::id());
     assert_eq!(client.put(b"hello")?, Receipt { number: 1, bytes: 5 });
     assert!(matches!(client.divide(1, 0), Err(RpcError::Remote(Fault::DivisionByZero))));
-    client.leave();
+    client.exchange.leave();
     Ok(())
 }

@@ -4,7 +4,8 @@ use std::fmt;
 use std::io::{self, ErrorKind};
 use std::str::FromStr;
 
-use crate::client::{Client, RpcError};
+use crate::client::Client;
+use crate::error::RpcError;
 
 /// A procedure and its arguments.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,10 +27,7 @@ impl Call {
         Ok(match self {
             Call::Sum(numbers) => client.sum(numbers)?.to_string(),
             Call::Divide(dividend, divisor) => client.divide(*dividend, *divisor)?.to_string(),
-            Call::Stats => {
-                let c = client.stats()?;
-                format!("calls {}, faults {}, items {}, bytes {}", c.calls, c.faults, c.items, c.bytes)
-            }
+            Call::Stats => client.stats()?.to_string(),
         })
     }
 }

@@ -7,15 +7,16 @@
 //!              │                        ▲                          │                  ▲
 //!  client stub │ marshal      unmarshal │             server stub  ▼ marshal          │ unmarshal,
 //!  client.rs   ▼                        │             skeleton.rs    │                  │ dispatch
-//!              REQUEST id 7, procedure 2, 1 2 3 ──────────────────────────────────────┘
-//!                                       └── REPLY id 7, pid 4712, ok, 6 ◄─────────────┘
+//!              REQUEST call 7, procedure 2, 1 2 3 ────────────────────────────────────┘
+//!                                       └── REPLY call 7, pid 4712, ok, 6 ◄───────────┘
 //! ```
 //!
 //! Over a Unix socket this is a *local* procedure call (LPC), over TCP a remote one (RPC): the stubs are the
 //! same. Framing, meeting and serving many connections are `socket-demo`'s, upon which this is a layer.
 //!
-//! Read in this order: [`service`] (what both sides agree upon), [`marshal`] (values as bytes), [`client`],
-//! [`skeleton`].
+//! Read in this order: [`service`] (what both sides agree upon), [`marshal`] (values as bytes), [`message`] (what
+//! stands before them), [`client`], [`skeleton`]. Then what a local call never needed: [`error`], [`retry`],
+//! [`once`].
 //!
 //! See also: A. D. Birrell, B. J. Nelson, *Implementing Remote Procedure Calls* (1984); RFC 5531 (ONC RPC).
 
@@ -23,6 +24,13 @@
 
 pub mod call;
 pub mod client;
+pub mod drop_replies;
+pub mod error;
+pub mod exchange;
 pub mod marshal;
+pub mod message;
+pub mod once;
+pub mod retry;
 pub mod service;
 pub mod skeleton;
+pub mod trace;

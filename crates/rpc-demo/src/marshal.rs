@@ -38,6 +38,14 @@ impl Marshal {
         self.raw(&value.to_le_bytes())
     }
 
+    /// Four bytes in the place of four that were written.
+    ///
+    /// # Panics
+    /// If they were not.
+    pub fn set_u32(&mut self, at: usize, value: u32) {
+        self.0[at..at + 4].copy_from_slice(&value.to_le_bytes());
+    }
+
     /// Eight bytes.
     pub fn u64(&mut self, value: u64) -> &mut Marshal {
         self.raw(&value.to_le_bytes())

@@ -3,27 +3,17 @@
 //! Nothing here says where a procedure runs. The server implements [`Service`]; the client stub has methods of
 //! the same names, whose errors say in addition what a local call never had: that the call was lost.
 //!
-//! | number | procedure | arguments | result | errors of its own |
-//! |---|---|---|---|---|
-//! | 1 | `put` | an item (bytes) | [`Receipt`] | |
-//! | 2 | `sum` | list of i64 | i64 | [`Fault::Overflow`] |
-//! | 3 | `stats` | | [`Counters`] | |
-//! | 4 | `divide` | two i64 | i64 | [`Fault::DivisionByZero`], [`Fault::Overflow`] |
+//! | number | procedure | arguments | result | errors of its own | idempotent |
+//! |---|---|---|---|---|---|
+//! | 1 | `put` | an item (bytes) | [`Receipt`] | | no |
+//! | 2 | `sum` | list of i64 | i64 | [`Fault::Overflow`] | yes |
+//! | 3 | `stats` | | [`Counters`] | | yes |
+//! | 4 | `divide` | two i64 | i64 | [`Fault::DivisionByZero`], [`Fault::Overflow`] | yes |
+//!
+//! *Idempotent* is what may run twice as well as once. It is a property of the procedure, not of the way there,
+//! so it belongs into the contract.
 
 use std::fmt;
-
-/// What this pair's HELLO says: that calls are to follow.
-pub const PROTOCOL: [u8; 4] = *b"call";
-/// The version of service and messages.
-pub const VERSION: u32 = 1;
-/// Where the server listens for TCP when it is not told otherwise.
-pub const TCP_ADDRESS: &str = "127.0.0.1:7412";
-/// Bytes of a request before its arguments: call id and procedure.
-pub const REQUEST_HEADER: usize = 12;
-/// Bytes of a reply before its result: call id, pid and status.
-pub const REPLY_HEADER: usize = 16;
-/// The longest reply body that a client takes, in bytes. All results are short.
-pub const MAX_REPLY: usize = 1024;
 
 /// The number of [`Service::put`].
 pub const PUT: u32 = 1;
@@ -33,6 +23,22 @@ pub const SUM: u32 = 2;
 pub const STATS: u32 = 3;
 /// The number of [`Service::divide`].
 pub const DIVIDE: u32 = 4;
+
+/// A procedure's name, to be shown.
+pub fn name(procedure: u32) -> &'static str {
+    match procedure {
+        PUT => "put",
+        SUM => "sum",
+        STATS => "stats",
+        DIVIDE => "divide",
+        _ => "a procedure that this version does not know",
+    }
+}
+
+/// Whether a procedure may run twice and nobody is the worse for it.
+pub fn is_idempotent(procedure: u32) -> bool {
+    matches!(procedure, SUM | STATS | DIVIDE)
+}
 
 /// The procedures, as the server implements them.
 pub trait Service {
@@ -55,6 +61,12 @@ pub struct Receipt {
     pub bytes: u64,
 }
 
+impl fmt::Display for Receipt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "item {} of this server, {} bytes", self.number, self.bytes)
+    }
+}
+
 /// What a server has done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -68,6 +80,13 @@ pub struct Counters {
     pub bytes: u64,
 }
 
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Counters { calls, faults, items, bytes } = self;
+        write!(f, "calls {calls}, faults {faults}, items {items}, bytes {bytes}")
+    }
+}
+
 /// Why a procedure returned no result. It did run, or the server said that it did not: there is no doubt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -79,6 +98,8 @@ pub enum Fault {
     Overflow,
     /// The divisor was 0.
     DivisionByZero,
+    /// Whether the call ran when it was sent before, the server cannot know: so it did not run it now.
+    Forgotten,
     /// A number that this version does not know.
     Other(u32),
 }
@@ -91,8 +112,14 @@ impl Fault {
             Fault::BadArguments => 2,
             Fault::Overflow => 3,
             Fault::DivisionByZero => 4,
+            Fault::Forgotten => 5,
             Fault::Other(status) => status,
         }
+    }
+
+    /// Whether the procedure ran, and this is its own answer.
+    pub fn is_of_the_procedure(self) -> bool {
+        matches!(self, Fault::Overflow | Fault::DivisionByZero)
     }
 
     /// The fault that a status other than 0 stands for.
@@ -102,6 +129,7 @@ impl Fault {
             2 => Fault::BadArguments,
             3 => Fault::Overflow,
             4 => Fault::DivisionByZero,
+            5 => Fault::Forgotten,
             other => Fault::Other(other),
         }
     }
@@ -114,6 +142,7 @@ impl fmt::Display for Fault {
             Fault::BadArguments => f.write_str("bad arguments"),
             Fault::Overflow => f.write_str("overflow: the result does not fit into 64 bits"),
             Fault::DivisionByZero => f.write_str("division by zero"),
+            Fault::Forgotten => f.write_str("it knows nothing of the first time that the call was sent"),
             Fault::Other(status) => write!(f, "fault {status}, which this version does not know"),
         }
     }

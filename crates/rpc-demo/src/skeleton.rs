@@ -1,17 +1,19 @@
 //! The server stub (skeleton): takes requests, unmarshals, dispatches to the service, marshals the reply.
 //!
 //! ```text
-//!  REQUEST id, procedure, arguments
+//!  REQUEST call, procedure, arguments
+//!     │ has it been run before?                   then the reply is at hand: see once.rs
 //!     │ unmarshal                                 a message that is no request of ours:
 //!     ▼ dispatch: which procedure is it?          refused here, the service never sees it
 //!  service.divide(7, 2)      ◄── the function runs
 //!     │ marshal
 //!     ▼
-//!  REPLY id, pid, status, result
+//!  REPLY call, pid, status, result
 //! ```
 //!
-//! *Guarantees.* Every request that came whole is run once and answered once, those of one client in order.
-//! Bad arguments and unknown procedures are answered with a fault; the connection stays.
+//! *Guarantees.* Every request that came whole is answered once, those of one client in order. A call that says
+//! *at most once* is not run again when it comes again; one that says *at least once* is. Bad arguments and
+//! unknown procedures are answered with a fault; the connection stays.
 //!
 //! *Limits.* One request at a time, whoever it is from: the service needs no locks, and a slow procedure is
 //! slow for all.
@@ -26,13 +28,31 @@ use socket_demo::listener::Listener;
 use socket_demo::server::Server;
 
 use crate::marshal::{Malformed, Marshal, Unmarshal};
-use crate::service::{DIVIDE, Fault, PROTOCOL, PUT, REQUEST_HEADER, STATS, SUM, Service, VERSION};
+use crate::message::{PROTOCOL, REQUEST_HEADER, ReplyHeader, RequestHeader, Semantics, VERSION};
+use crate::once::{Known, Once};
+use crate::service::{DIVIDE, Fault, PUT, STATS, SUM, Service};
+
+/// What was done with a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// It ran.
+    Ran,
+    /// It ran, for a client that has called another server before this one.
+    TakenOver,
+    /// It ran, and had run before: its client got no reply in time and asked for at least once.
+    RanAgain,
+    /// It had run before, and the same reply is sent again.
+    Remembered,
+    /// It did not run.
+    Refused(Fault),
+}
 
 /// Receives calls and answers them.
 #[derive(Debug)]
 pub struct ServerStub {
     /// Requests are the items of a socket's consumer; what makes it RPC is that each is answered.
     requests: Consumer,
+    once: Once,
     result: Marshal,
     reply: Marshal,
 }
@@ -48,7 +68,7 @@ impl ServerStub {
         let rules = Rules::new([(REQUEST, REQUEST_HEADER..=longest), (GOODBYE, 8..=8)]);
         let server = Server::new(Listener::open(address)?, hello, rules);
         let (result, reply) = (Marshal::default(), Marshal::default());
-        Ok(ServerStub { requests: Consumer::new(server), result, reply })
+        Ok(ServerStub { requests: Consumer::new(server), once: Once::default(), result, reply })
     }
 
     /// How many clients are connected.
@@ -73,22 +93,65 @@ impl ServerStub {
         if block { self.requests.receive() } else { self.requests.try_receive() }
     }
 
-    /// Runs the request that was received last, and sends the reply.
-    pub fn run(&mut self, service: &mut impl Service) {
-        let mut request = Unmarshal::new(self.requests.item());
+    /// The header of the request that was received last.
+    pub fn request(&self) -> RequestHeader {
         // The rules let no request through that is shorter than its header.
-        let (Ok(id), Ok(procedure)) = (request.u64(), request.u32()) else { return };
-        self.result.clear();
-        let status = match dispatch(service, procedure, &mut request, &mut self.result) {
-            Ok(()) => 0,
-            Err(fault) => {
-                self.result.clear();
-                fault.status()
-            }
+        RequestHeader::unmarshal(&mut Unmarshal::new(self.requests.item())).unwrap_or_default()
+    }
+
+    /// Runs the request that was received last, unless it has run already and is not to run twice. The reply
+    /// is then ready for [`ServerStub::answer`].
+    pub fn run(&mut self, service: &mut impl Service) -> Done {
+        let request = self.request();
+        let run_twice = match Semantics::from_number(request.semantics) {
+            Some(semantics) => semantics == Semantics::AtLeastOnce,
+            None => return self.refuse(&request, Fault::BadArguments),
         };
+        let done = match self.once.look_up(&request) {
+            Known::Ran(_) if run_twice => Done::RanAgain,
+            Known::Ran(Some(reply)) => {
+                self.reply.clear();
+                self.reply.raw(reply);
+                return Done::Remembered;
+            }
+            Known::Ran(None) | Known::Unknown if !run_twice => {
+                return self.refuse(&request, Fault::Forgotten);
+            }
+            _ if self.once.is_heir(&request) => Done::TakenOver,
+            _ => Done::Ran,
+        };
+        let mut args = Unmarshal::new(&self.requests.item()[REQUEST_HEADER..]);
+        self.result.clear();
+        let status = match dispatch(service, request.procedure, &mut args, &mut self.result) {
+            Ok(()) => 0,
+            Err(fault) if fault.is_of_the_procedure() => fault.status(),
+            Err(fault) => return self.refuse(&request, fault),
+        };
+        self.make_reply(&request, status);
+        self.once.remember(&request, self.reply.bytes());
+        done
+    }
+
+    fn refuse(&mut self, request: &RequestHeader, fault: Fault) -> Done {
+        self.result.clear();
+        self.make_reply(request, fault.status());
+        Done::Refused(fault)
+    }
+
+    fn make_reply(&mut self, request: &RequestHeader, status: u32) {
         self.reply.clear();
-        self.reply.u64(id).u32(std::process::id()).u32(status).raw(self.result.bytes());
+        let header = ReplyHeader { call: request.call, pid: std::process::id(), status };
+        header.marshal(&mut self.reply).raw(self.result.bytes());
+    }
+
+    /// Sends the reply that [`ServerStub::run`] has made ready.
+    pub fn answer(&mut self) {
         self.requests.answer(REPLY, self.reply.bytes());
+    }
+
+    /// The bodies of the request that was received last and of its reply.
+    pub fn last(&self) -> (&[u8], &[u8]) {
+        (self.requests.item(), self.reply.bytes())
     }
 
     /// Leaves: tells every client, if it can be told at once, how many of its calls were run.

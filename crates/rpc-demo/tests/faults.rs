@@ -27,11 +27,17 @@ fn frame(kind: u32, body: &[u8]) -> Vec<u8> {
 }
 
 fn hello() -> Vec<u8> {
-    frame(3, &[b"call".as_slice(), &1u32.to_le_bytes(), &1024u32.to_le_bytes(), &[0; 4]].concat())
+    frame(3, &[b"call".as_slice(), &2u32.to_le_bytes(), &1024u32.to_le_bytes(), &[0; 4]].concat())
 }
 
+/// A request that is to run at most once, and is sent for the first time.
 fn request(id: u64, procedure: u32, args: &[u8]) -> Vec<u8> {
-    frame(4, &[&id.to_le_bytes()[..], &procedure.to_le_bytes(), args].concat())
+    request_of(7, id, procedure, 2, 1, args)
+}
+
+fn request_of(stream: u64, id: u64, procedure: u32, semantics: u32, attempt: u32, args: &[u8]) -> Vec<u8> {
+    let [procedure, semantics, attempt] = [procedure, semantics, attempt].map(u32::to_le_bytes);
+    frame(4, &[&stream.to_le_bytes()[..], &id.to_le_bytes(), &procedure, &semantics, &attempt, args].concat())
 }
 
 fn reply(id: u64, pid: u32, status: u32, result: &[u8]) -> Vec<u8> {
@@ -75,7 +81,7 @@ fn procedures_run_over_there() {
         assert_eq!(ended.stdout, "calls 13, faults 3, items 5, bytes 480\n");
         server.signal(SIGINT);
         let server = server.end().expect(130);
-        assert_eq!((server.number("calls"), server.number("faults"), server.number("items")), (13, 3, 5));
+        assert_eq!((server.number("executed"), server.number("faults"), server.number("items")), (13, 3, 5));
     }
 }
 
@@ -205,7 +211,7 @@ fn requests_that_are_none_are_answered_with_a_fault_or_refused() {
         (12, 4, &[0; 17], 2),
         (13, 3, b"surplus", 2),
         (14, 4, &[0; 16], 4),
-        (14, 3, b"", 0),
+        (15, 3, b"", 0),
     ] {
         client.write_all(&request(id, procedure, args)).expect("write");
         let (kind, body) = read_frame(&mut client);
@@ -217,6 +223,40 @@ fn requests_that_are_none_are_answered_with_a_fault_or_refused() {
     assert_eq!((read_frame(&mut client).0, read_frame(&mut client).0), (5, 5));
     assert_eq!(client.read(&mut [0]).expect("closed"), 0);
     server.end().expect(4).says("goodbye after");
+}
+
+#[test]
+fn a_request_id_is_run_once_or_again_as_it_asks() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.consumer(&UNIX, &["--json"]);
+    server.wait_for_stderr("waiting for a producer");
+    let path = sandbox.dir().join(format!("{}.rpc.sock", sandbox.name()));
+    let mut client = UnixStream::connect(&path).expect("connect");
+    client.write_all(&hello()).expect("write");
+    read_frame(&mut client);
+    let mut ask = |stream, id, semantics, attempt| {
+        client.write_all(&request_of(stream, id, 3, semantics, attempt, b"")).expect("write");
+        let (kind, body) = read_frame(&mut client);
+        assert_eq!((kind, &body[..8]), (5, &u64::to_le_bytes(id)[..]));
+        let calls = body.get(16..24).map(|b| u64::from_le_bytes(b.try_into().expect("eight bytes")));
+        (body[12], calls)
+    };
+    const LEAST: u32 = 1;
+    const MOST: u32 = 2;
+    assert_eq!(ask(1, 1, MOST, 1), (0, Some(1)));
+    assert_eq!(ask(1, 1, MOST, 2), (0, Some(1)), "answered from memory");
+    assert_eq!(ask(2, 1, MOST, 1), (0, Some(2)), "another client's call 1");
+    assert_eq!(ask(1, 2, MOST, 1), (0, Some(3)));
+    assert_eq!(ask(1, 1, MOST, 3), (5, None), "its client has gone on, so the reply has not been kept");
+    assert_eq!(ask(1, 2, LEAST, 2), (0, Some(4)), "run again");
+    assert_eq!(ask(1, 3, MOST, 2), (0, Some(5)), "the first attempt did not come here");
+    assert_eq!(ask(9, 1, MOST, 2), (5, None), "who is that, and where was it sent first?");
+    assert_eq!(ask(9, 1, LEAST, 2), (0, Some(6)));
+    assert_eq!(ask(1, 4, 9, 1), (2, None), "no such semantics");
+    client.write_all(&frame(2, &10u64.to_le_bytes())).expect("write");
+    let server = server.end().expect(0);
+    let numbers = ["executed", "executed_twice", "remembered"].map(|key| server.number(key));
+    assert_eq!(numbers, [6, 1, 1]);
 }
 
 #[test]
@@ -247,8 +287,8 @@ fn stale_and_doubled_replies_are_thrown_away() {
     assert_eq!(read_frame(&mut server).0, 3);
     server.write_all(&hello()).expect("write");
     let (kind, body) = read_frame(&mut server);
-    assert_eq!((kind, &body[8..12]), (4, &2u32.to_le_bytes()[..]));
-    let id = u64::from_le_bytes(body[..8].try_into().expect("eight bytes"));
+    assert_eq!((kind, &body[16..20]), (4, &2u32.to_le_bytes()[..]));
+    let id = u64::from_le_bytes(body[8..16].try_into().expect("eight bytes"));
     let stale = reply(id.wrapping_sub(1), 5, 0, &99i64.to_le_bytes());
     let foreign = reply(id + 1, 5, 0, &98i64.to_le_bytes());
     let right = reply(id, 5, 0, &3i64.to_le_bytes());
@@ -285,7 +325,7 @@ fn sockets_and_calls_share_a_name_but_not_a_protocol() {
     let mut hello = hello();
     hello[8..12].copy_from_slice(b"item");
     other.write_all(&hello).expect("write");
-    server.wait_for_stderr("speaks \"item\" version 1, this program \"call\" version 1");
+    server.wait_for_stderr("speaks \"item\" version 2, this program \"call\" version 2");
     server.signal(SIGINT);
     server.end().expect(130);
 }

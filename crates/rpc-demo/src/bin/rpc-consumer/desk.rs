@@ -4,6 +4,8 @@ use anyhow::Result;
 use common::session::Session;
 use rpc_demo::service::{Counters, Fault, Receipt, Service};
 
+use crate::ledger::Ledger;
+
 /// Where the procedures run.
 pub struct Desk<'a> {
     /// Takes the items.
@@ -12,6 +14,8 @@ pub struct Desk<'a> {
     pub counters: Counters,
     /// What became of the last item: whether more are wanted.
     pub put: Result<bool>,
+    /// What became of the calls.
+    pub ledger: Ledger,
 }
 
 impl Desk<'_> {

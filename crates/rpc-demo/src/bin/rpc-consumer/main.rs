@@ -1,19 +1,24 @@
 //! The server: runs the procedures that clients call.
 
 mod desk;
+mod ledger;
+mod trace;
 
+use std::num::NonZeroU64;
 use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
 use common::{args, item, place::Place, session::Session};
+use rpc_demo::drop_replies::DropReplies;
+use rpc_demo::message::TCP_ADDRESS;
 use rpc_demo::service::Counters;
-use rpc_demo::service::TCP_ADDRESS;
 use rpc_demo::skeleton::ServerStub;
 use socket_demo::consumer::Received;
 use socket_demo::endpoint::Address;
 
 use desk::Desk;
+use ledger::Ledger;
 
 /// Runs the procedures that clients call: put(item), sum(numbers), divide(a, b), stats()
 #[derive(Parser, Debug)]
@@ -21,7 +26,7 @@ use desk::Desk;
 struct Args {
     #[command(flatten)]
     consumer: args::Consumer,
-    /// unix: on this machine, local procedure calls; tcp: by --addr, remote ones
+    /// unix: on this machine, local procedure calls (LPC); tcp: by --addr, remote ones (RPC)
     #[arg(long, value_name = "TRANSPORT", value_parser = ["unix", "tcp"], default_value = "unix", help_heading = "RPC")]
     transport: String,
     /// Where to listen, with --transport tcp [default: 127.0.0.1:7412]
@@ -33,6 +38,12 @@ struct Args {
     /// The largest payload of an item that is taken
     #[arg(long, value_name = "BYTES", value_parser = args::size, default_value = "16MiB", help_heading = "RPC")]
     max_frame: usize,
+    /// Show the steps of each call that happen here: the bytes that came, the arguments in them, the function
+    #[arg(long, help_heading = "RPC")]
+    trace: bool,
+    /// Run the procedure, but do not send every Nth reply
+    #[arg(long, value_name = "N", help_heading = "Mistakes")]
+    drop_replies: Option<NonZeroU64>,
 }
 
 const TERMINALS: &str = "\
@@ -56,25 +67,33 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
         session.say(&format!("warning: whoever reaches {address} can call: there is no authentication"));
     }
     let mut stub = ServerStub::listen(&address, item::HEADER + args.max_frame)?;
-    let mut desk = Desk { session, counters: Counters::default(), put: Ok(true) };
-    let served = serve(args, &mut stub, &mut desk);
-    let Counters { calls, faults, .. } = desk.counters;
-    session.report.extra("calls", calls);
-    session.report.extra("faults", faults);
+    let mut desk = Desk { session, counters: Counters::default(), put: Ok(true), ledger: Ledger::default() };
+    let mut dropping = DropReplies::new(args.drop_replies);
+    let served = serve(args, &mut stub, &mut desk, &mut dropping);
+    desk.session.report.extra("faults", desk.counters.faults);
+    desk.ledger.report(desk.session, dropping.dropped());
     // Whatever ended us, the clients are told how many of their calls were run.
     stub.leave();
     served
 }
 
 /// The loop: runs what is called until the last client has said goodbye.
-fn serve(args: &Args, stub: &mut ServerStub, desk: &mut Desk<'_>) -> Result<()> {
+fn serve(args: &Args, stub: &mut ServerStub, desk: &mut Desk<'_>, dropping: &mut DropReplies) -> Result<()> {
     loop {
         while let Some(notice) = desk.session.meet(|block| stub.meet(block))? {
             desk.session.warn("connection", || notice);
         }
         let lost = loop {
             match desk.session.wait(stub, idle, |_| Ok(()), ServerStub::receive)? {
-                Received::Item => stub.run(desk),
+                Received::Item => {
+                    let done = if args.trace { trace::run(stub, desk) } else { stub.run(desk) };
+                    desk.ledger.count(desk.session, &stub.request(), done);
+                    if dropping.takes_next() {
+                        desk.ledger.dropped(desk.session, &stub.request())
+                    } else {
+                        stub.answer()
+                    }
+                }
                 Received::Notice(notice) => desk.session.warn("connection", || notice),
                 Received::End(lost) => break lost,
             }

@@ -1,0 +1,114 @@
+//! One call, until it has a result: waits for the reply, and sends the call again where that was asked for.
+
+use std::fmt::Display;
+
+use anyhow::Result;
+use common::session::Session;
+use rpc_demo::client::Client;
+use rpc_demo::error::RpcError;
+use rpc_demo::retry::Terms;
+use socket_demo::dial::Dial;
+use socket_demo::endpoint::Address;
+
+use crate::flags::Args;
+use crate::{meet, trace};
+
+/// Calls, and calls again.
+pub struct Caller {
+    pub client: Client,
+    dial: Dial,
+    terms: Terms,
+    trace: bool,
+    retries: u64,
+}
+
+impl Caller {
+    /// Waits for a server to call.
+    pub fn meet(args: &Args, to: Address, stream: u64, session: &mut Session) -> Result<Caller> {
+        let (mut dial, terms) = (Client::dial(to), args.terms());
+        let client = Client::new(meet::first(session, &mut dial)?, stream, terms);
+        Ok(Caller { client, dial, terms, trace: args.trace, retries: 0 })
+    }
+
+    /// Makes a call (`what` says which) until it has a result, or cannot have one.
+    pub fn call<T: Display>(
+        &mut self,
+        session: &mut Session,
+        what: &dyn Display,
+        call: impl Fn(&mut Client) -> Result<T, RpcError>,
+    ) -> Result<T> {
+        let mut result = self.once(session, what, &call);
+        let mut retried = 0;
+        while let (Err(e), Some(outcome)) = (&result, self.client.exchange.outcome()) {
+            if !self.terms.again(outcome, retried) {
+                break;
+            }
+            retried += 1;
+            self.retries += 1;
+            let of = self.terms.retries;
+            session.warn("sent again", || {
+                format!("{what} ({retried} of {of}, {}): {e:#}", self.terms.semantics)
+            });
+            if self.client.exchange.is_broken() {
+                match meet::again(session, &mut self.dial, self.terms.until())? {
+                    Some(link) => self.client.exchange.reconnected(link),
+                    None => continue,
+                }
+            }
+            self.client.exchange.again();
+            result = self.once(session, what, &call);
+        }
+        if result.is_err() && self.client.exchange.outcome().is_some() && self.terms.retries == 0 {
+            session.report.note("a call that got no reply can be sent again: --deadline 1s --retries 3");
+        }
+        result
+    }
+
+    /// Sends a call, and waits for its reply until its deadline.
+    fn once<T: Display>(
+        &mut self,
+        session: &mut Session,
+        what: &dyn Display,
+        call: impl Fn(&mut Client) -> Result<T, RpcError>,
+    ) -> Result<T> {
+        let unanswered = |c: &Client| format!("no reply yet from {}", c.exchange.peer());
+        let mut first = self.trace.then(|| trace::send(session, &mut self.client, what, &call));
+        let result = session.wait(
+            &mut self.client,
+            unanswered,
+            |_| Ok(()),
+            |client, block| {
+                client.exchange.set_nonblocking(!block);
+                Ok(first.take().unwrap_or_else(|| call(client))?)
+            },
+        );
+        if self.trace {
+            trace::returned(session, &self.client, &result);
+        }
+        result
+    }
+
+    /// Says goodbye; with calls sent again there may be replies on their way, which are waited for.
+    pub fn leave(&mut self, session: &mut Session) -> Result<()> {
+        if self.client.exchange.leave() && session.stopped().is_none() {
+            let busy = |c: &Client| format!("{} has still to answer what was sent again", c.exchange.peer());
+            session.wait(
+                &mut self.client,
+                busy,
+                |_| Ok(()),
+                |client, block| {
+                    client.exchange.set_nonblocking(!block);
+                    client.exchange.drain()
+                },
+            )?;
+        }
+        Ok(())
+    }
+
+    /// What there is to be told at the end.
+    pub fn report(&self, session: &mut Session) {
+        session.report.extra("retries", self.retries);
+        session.report.extra("late_replies", self.client.exchange.late_replies());
+        session.report.extra("ran_in", self.client.ran_in());
+    }
+}
