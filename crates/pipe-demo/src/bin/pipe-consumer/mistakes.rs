@@ -43,7 +43,9 @@ pub fn receive_torn(session: &mut Session, mut pipe: TornReader) -> Result<()> {
         |_| Ok(()),
         |p, block| if block { p.read() } else { p.try_read() },
     )? {
-        session.received(0, pipe.message())?;
+        if !session.received(0, pipe.message())? {
+            break;
+        }
     }
     let torn = pipe.torn();
     session.report.extra("torn", torn);
