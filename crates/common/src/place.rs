@@ -186,6 +186,35 @@ impl Channel {
         }
     }
 
+    /// Everybody who is attached, seen without a guard, by who only looks: nothing is created, and nobody is
+    /// kept waiting. One who is coming at this very moment can look dead, so look twice before believing it;
+    /// and decide nothing by it, for that there is [`Guard::attached`].
+    ///
+    /// # Errors
+    /// When the directory cannot be read.
+    pub fn attached(&self) -> io::Result<Vec<Attached>> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(&self.dir)? {
+            let entry = entry?.file_name();
+            let Some((role, pid)) = self.parse(&entry) else { continue };
+            // A shared lock on a descriptor of our own: it is granted only if the owner's is gone.
+            // O_NONBLOCK: where somebody has put a FIFO, open would wait.
+            let flags = OFlag::O_NONBLOCK.bits();
+            let file = match OpenOptions::new().read(true).custom_flags(flags).open(self.dir.join(entry)) {
+                Ok(file) => file,
+                Err(e) if e.kind() == ErrorKind::NotFound => continue,
+                Err(e) => return Err(e),
+            };
+            let alive = match file.try_lock_shared() {
+                Ok(()) => false,
+                Err(TryLockError::WouldBlock) => true,
+                Err(TryLockError::Error(e)) => return Err(e),
+            };
+            all.push(Attached { role, pid, alive });
+        }
+        Ok(all)
+    }
+
     /// Starts to watch who comes and goes. Take it *before* looking, or an arrival in between is missed.
     ///
     /// # Errors
@@ -230,23 +259,7 @@ pub struct Guard<'a> {
 impl Guard<'_> {
     /// Everybody who is attached, and the dead whose names are still there.
     pub fn attached(&self) -> io::Result<Vec<Attached>> {
-        let mut all = Vec::new();
-        for entry in fs::read_dir(&self.channel.dir)? {
-            let Some((role, pid)) = self.channel.parse(&entry?.file_name()) else { continue };
-            // A shared lock on a descriptor of our own: it is granted only if the owner's is gone.
-            let file = match File::open(self.name_of(role, pid)) {
-                Ok(file) => file,
-                Err(e) if e.kind() == ErrorKind::NotFound => continue,
-                Err(e) => return Err(e),
-            };
-            let alive = match file.try_lock_shared() {
-                Ok(()) => false,
-                Err(TryLockError::WouldBlock) => true,
-                Err(TryLockError::Error(e)) => return Err(e),
-            };
-            all.push(Attached { role, pid, alive });
-        }
-        Ok(all)
+        self.channel.attached()
     }
 
     /// The living processes of one role.
