@@ -1,13 +1,16 @@
-//! `ipc-lab`: plays the pairs by starting the real binaries, which it finds beside itself.
+//! `ipc-lab`: plays the pairs by starting the real binaries, which it finds beside itself, and shows what is there.
 
 #![deny(unsafe_code)]
 
 mod bench;
 mod cast;
+mod channels;
+mod clean;
 mod copy_test;
 mod demo;
 mod pairs;
 mod play;
+mod ps;
 mod send;
 mod stage;
 #[allow(unsafe_code)] // signal handlers
@@ -21,7 +24,7 @@ use anyhow::Result;
 use clap::builder::PossibleValuesParser;
 use clap::{Parser, Subcommand};
 
-/// Plays the pairs of producers and consumers by starting the real binaries
+/// Plays, watches and clears up after the pairs of producers and consumers, which are real processes
 #[derive(Parser, Debug)]
 #[command(name = "ipc-lab", version)]
 struct Args {
@@ -53,6 +56,10 @@ enum Command {
         #[command(subcommand)]
         part: bench::Part,
     },
+    /// Shows every channel of this machine: who holds it, how full it is, and whether its owners are dead
+    Ps(ps::Args),
+    /// Removes what killed processes have left behind, and nothing else
+    Clean(clean::Args),
     /// Copies each mechanism's files out of this workspace, as the READMEs say, and builds and runs the copy
     CopyTest {
         /// Which crates [default: all demo crates]
@@ -81,6 +88,8 @@ fn run(command: &Command) -> Result<bool> {
         Command::Play { methods } => demo::play(&pairs::named(methods)),
         Command::Bench(args) => bench::bench(args),
         Command::BenchPart { part } => part.play(),
+        Command::Ps(args) => ps::ps(args),
+        Command::Clean(args) => clean::clean(args),
         Command::CopyTest { crates } => copy_test::copy_test(crates),
     }
 }

@@ -1,0 +1,84 @@
+//! Objects that bear our names and to which no known name leads: the directory of names is gone, or it is one
+//! that we do not know (a process with another `XDG_RUNTIME_DIR`), and then they are in use.
+//!
+//! They lie in `/dev/shm` and, where that is mounted, `/dev/mqueue`. A System V queue has no name, so one whose
+//! registry is gone cannot be told from any other program's.
+
+use std::fs;
+
+use anyhow::Result;
+use nix::unistd::{Uid, geteuid};
+
+use super::objects::{self, Object};
+use super::places::acting_as;
+use super::{Channel, Holder};
+
+/// Those to which none of `known` leads.
+pub(super) fn find(known: &[Channel]) -> Vec<Channel> {
+    let mut found = Vec::new();
+    for (dir, ending) in [("/dev/mqueue", "mq"), ("/dev/shm", "shm")] {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let file_name = entry.file_name();
+            let Some((owner, name)) = file_name.to_str().and_then(parse) else { continue };
+            let led_to = |c: &&Channel| c.ending == ending && c.owner == owner && c.name == name;
+            if known.iter().any(|c| led_to(&c)) || !(owner == geteuid() || geteuid().is_root()) {
+                continue;
+            }
+            found.extend(acting_as(owner, || look(owner, name, ending)).ok().flatten());
+        }
+    }
+    found.sort_by(|a, b| (a.owner.as_raw(), &a.name).cmp(&(b.owner.as_raw(), &b.name)));
+    found
+}
+
+/// Looks at one, acting as its owner; nothing if it is not there, or not what it seems.
+pub fn look(owner: Uid, name: &str, ending: &'static str) -> Result<Option<Channel>> {
+    let Some(file) = objects::open(name, ending)? else { return Ok(None) };
+    let object = match ending {
+        "shm" => objects::memory_object(name, &file)?,
+        _ => objects::posix(name)?.unwrap_or_default(),
+    };
+    let outlives = ending == "mq" && object.level.is_some_and(|level| level.used > 0);
+    let pids = objects::lockers(&file);
+    let note =
+        (!pids.is_empty()).then(|| "in use from a run-time directory that is not known here".to_owned());
+    let object = Object { outlives, note: note.or(object.note), ..object };
+    let holders = pids.into_iter().map(|pid| Holder { pid, role: None, alive: true }).collect();
+    let method = if ending == "shm" { "shm" } else { "mq" };
+    Ok(Some(Channel {
+        dir: None,
+        owner,
+        name: name.to_owned(),
+        ending,
+        method,
+        holders,
+        guard: false,
+        leading: false,
+        object,
+    }))
+}
+
+/// `ipc-lab-1000-demo` is the user 1000's, and called demo.
+fn parse(file_name: &str) -> Option<(Uid, &str)> {
+    let (uid, name) = file_name.strip_prefix("ipc-lab-")?.split_once('-')?;
+    let is_name = (1..=64).contains(&name.len())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let canonical = uid.bytes().all(|b| b.is_ascii_digit()) && (uid == "0" || !uid.starts_with('0'));
+    (is_name && canonical).then_some((Uid::from_raw(uid.parse().ok()?), name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn which_objects_bear_our_names() {
+        assert_eq!(parse("ipc-lab-1000-a-b_9"), Some((Uid::from_raw(1000), "a-b_9")));
+        for foreign in
+            ["ipc-lab-", "ipc-lab-1000", "ipc-lab-1000-", "ipc-lab-x-demo", "ipc-lab-01-demo", "lab-1-demo"]
+        {
+            assert_eq!(parse(foreign), None, "{foreign}");
+        }
+        assert_eq!(parse("ipc-lab-4294967296-demo"), None);
+    }
+}

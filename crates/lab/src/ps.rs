@@ -1,0 +1,129 @@
+//! `ipc-lab ps`: every channel that this user may see, who holds it, and how full it is.
+
+use std::path::Path;
+
+use anyhow::Result;
+use console::Style;
+use nix::unistd::geteuid;
+use serde_json::{Value, json};
+
+use crate::channels::places::RuntimeDir;
+use crate::channels::{Channel, Selection, State, find, places};
+use crate::play::say;
+
+/// What `ps` takes.
+#[derive(clap::Args, Debug)]
+pub struct Args {
+    #[command(flatten)]
+    selection: Selection,
+    /// As one JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// Prints the channels.
+pub fn ps(args: &Args) -> Result<bool> {
+    let selection = &args.selection;
+    let (channels, unseen) = find(selection)?;
+    if args.json {
+        println!("{}", Value::Array(channels.iter().map(in_json).collect()));
+    } else if channels.is_empty() {
+        println!("no channel in {}", places(selection)?);
+    } else {
+        table(&channels);
+    }
+    for reason in &unseen {
+        eprintln!("not seen: {reason}");
+    }
+    Ok(true)
+}
+
+/// The directories that were looked into, for a sentence.
+pub fn places(selection: &Selection) -> Result<String> {
+    let dirs = places::all(selection.dir.as_deref())?;
+    let names: Vec<_> = dirs.iter().map(|dir: &RuntimeDir| dir.path.display().to_string()).collect();
+    Ok(if names.is_empty() { "any run-time directory".into() } else { names.join(", ") })
+}
+
+fn in_json(channel: &Channel) -> Value {
+    let holders: Vec<_> = channel
+        .holders
+        .iter()
+        .map(|h| json!({"pid": h.pid, "role": h.role.map(|r| r.name()), "alive": h.alive}))
+        .collect();
+    let level = channel.object.level.map(|l| json!({"used": l.used, "capacity": l.capacity, "unit": l.unit}));
+    json!({
+        "name": channel.name,
+        "method": channel.method,
+        "kind": channel.ending,
+        "dir": channel.dir,
+        "path": channel.path(),
+        "uid": channel.owner.as_raw(),
+        "object": channel.object.what,
+        "level": level,
+        "holders": holders,
+        "state": channel.state().name(),
+        "remove": channel.object.remove,
+        "note": channel.object.note,
+    })
+}
+
+const HEADINGS: [&str; 6] = ["NAME", "METHOD", "OBJECT", "HOLDS", "STATE", "WHO"];
+
+fn table(channels: &[Channel]) {
+    let rows: Vec<[String; 6]> = channels.iter().map(row).collect();
+    let mut widths = HEADINGS.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: [&str; 6]| {
+        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
+        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+    };
+    println!("{}", Style::new().bold().underlined().apply_to(line(HEADINGS)));
+    let mut dir = None;
+    for (channel, row) in channels.iter().zip(&rows) {
+        if dir != Some(&channel.dir) {
+            dir = Some(&channel.dir);
+            println!("{}", Style::new().bold().apply_to(whose(channel)));
+        }
+        let style = match channel.state() {
+            State::Alive => Style::new(),
+            State::Kept => Style::new().yellow(),
+            State::Dead => Style::new().red(),
+        };
+        println!("{}", style.apply_to(line(row.each_ref().map(String::as_str))));
+        let dim = Style::new().dim();
+        if let Some(note) = &channel.object.note {
+            say(&dim, "  ", note);
+        }
+        if let (State::Kept, Some(remove)) = (channel.state(), &channel.object.remove) {
+            say(&dim, "  ", &format!("outlives its makers; remove it with: {remove}"));
+        }
+    }
+    if channels.iter().any(|c| c.state() == State::Dead) {
+        println!(
+            "\ndead: those who held it were killed; the next of that name take it over, or: ipc-lab clean"
+        );
+    }
+}
+
+fn row(channel: &Channel) -> [String; 6] {
+    let who: Vec<_> = channel.holders.iter().map(ToString::to_string).collect();
+    [
+        channel.name.clone(),
+        channel.method.into(),
+        channel.object.what.clone(),
+        channel.object.level.map_or_else(|| "-".into(), |level| level.to_string()),
+        channel.state().name().into(),
+        if who.is_empty() { "nobody".into() } else { who.join(", ") },
+    ]
+}
+
+fn whose(channel: &Channel) -> String {
+    let user = if channel.owner == geteuid() { String::new() } else { format!(" (user {})", channel.owner) };
+    let dir = channel.dir.as_deref().map(Path::display);
+    dir.map_or_else(|| "no known name leads to:".into(), |d| format!("{d}:")) + &user
+}

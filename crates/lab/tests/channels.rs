@@ -1,0 +1,440 @@
+//! `ipc-lab ps` and `ipc-lab clean`, with real pairs that live, are killed, and must not notice that they are
+//! looked at.
+
+mod binaries;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use common::testkit::{Outcome, Pair, Process, Sandbox};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::signal::Signal::{SIGINT, SIGKILL};
+use nix::sys::stat::Mode;
+use nix::unistd::{geteuid, mkfifo};
+use serde_json::Value;
+
+use binaries::{directory, pair};
+
+/// A pair, and what is to be seen of it.
+struct Case {
+    pair: Pair,
+    /// How its object is called, in part.
+    object: &'static str,
+    /// The producer's arguments with which the channel becomes full.
+    fill: &'static [&'static str],
+    /// What is in it then, and what fits into it, where that is certain.
+    full: Option<(u64, u64)>,
+    /// What is to be thought of it when all are dead.
+    state: &'static str,
+}
+
+fn cases() -> Vec<Case> {
+    const FLOOD: &[&str] = &["--interval", "0", "--count", "0"];
+    const SLOTS: &[&str] = &["--interval", "0", "--count", "0", "--slots", "4"];
+    const THREE: &[&str] = &["--interval", "0", "--count", "0", "--capacity", "3"];
+    let case = |method, both, object, fill| Case {
+        pair: pair(method, both),
+        object,
+        fill,
+        full: None,
+        state: "dead",
+    };
+    let shm = |both, object| Case { full: Some((4, 4)), ..case("shm", both, object, SLOTS) };
+    vec![
+        case("pipe", &[], "FIFO", FLOOD),
+        Case { full: Some((3, 3)), state: "kept", ..case("mq", &[], "System V queue", THREE) },
+        Case { full: Some((3, 3)), state: "kept", ..case("mq", &["--api", "posix"], "POSIX queue", THREE) },
+        // What the consumer has in hand is in no slot of the semaphore's buffer, and in one of the ring's.
+        Case { full: None, ..shm(&["--sync", "semaphore"], "(semaphore)") },
+        Case { full: None, ..shm(&["--sync", "mutex"], "(mutex)") },
+        shm(&["--sync", "ring"], "(ring)"),
+        shm(&["--sync", "none"], "(none)"),
+        Case { state: "kept", ..case("mmap", &[], "mapped file", FLOOD) },
+        case("socket", &[], "Unix socket", FLOOD),
+        case("rpc", &[], "Unix socket", FLOOD),
+    ]
+}
+
+/// A run of ipc-lab on the sandbox's directory alone.
+fn lab(sandbox: &Sandbox, args: &[&str]) -> Outcome {
+    let mut command = Command::new(directory().join("ipc-lab"));
+    command.args(args).arg("--dir").arg(sandbox.dir());
+    Process::spawn(command).end().expect(0)
+}
+
+/// What `ps` says of a channel.
+fn ps(sandbox: &Sandbox, name: &str) -> Vec<Value> {
+    let all = lab(sandbox, &["ps", "--json", "--name", name]).json();
+    all.as_array().expect("an array").clone()
+}
+
+/// The pids of those who live, or of those who do not.
+fn pids(channel: &Value, alive: bool) -> Vec<u64> {
+    let holders = channel["holders"].as_array().expect("an array").iter();
+    let mut pids: Vec<u64> =
+        holders.filter(|h| h["alive"] == alive).map(|h| h["pid"].as_u64().expect("a pid")).collect();
+    pids.sort_unstable();
+    pids
+}
+
+/// All names of a channel in the directory, and which files they are.
+fn names(sandbox: &Sandbox, name: &str) -> BTreeMap<String, u64> {
+    let prefix = format!("{name}.");
+    let all = fs::read_dir(sandbox.dir()).expect("the directory").flatten();
+    let named =
+        all.map(|e| (e.file_name().to_string_lossy().into_owned(), e.metadata().expect("lstat").ino()));
+    named.filter(|(file, _)| file.starts_with(&prefix)).collect()
+}
+
+/// Ends a pair that runs until it is told to, and fails unless every item came.
+fn completes(producer: Process, consumer: Process) {
+    producer.signal(SIGINT);
+    let sent = producer.end().expect(130);
+    consumer.end().expect(0).all_well(sent.number("items"));
+}
+
+#[test]
+fn the_dead_are_seen_and_removed_and_the_living_are_left_alone() {
+    for case in cases() {
+        let mut sandbox = Sandbox::new();
+        let (dead, living) = (format!("{}-dead", sandbox.name()), format!("{}-living", sandbox.name()));
+        let named = |name, args: &[&'static str]| [&["--name", name], args].concat();
+
+        let consumer = sandbox.consumer(&case.pair, &named(&living, &["--json", "--quiet"]));
+        let forever = ["--count", "0", "--interval", "5ms", "--json", "--quiet"];
+        let producer = sandbox.producer(&case.pair, &named(&living, &forever));
+        let consumer_to_die = sandbox.consumer(&case.pair, &named(&dead, &["--delay", "1h"]));
+        let producer_to_die = sandbox.producer(&case.pair, &named(&dead, case.fill));
+        consumer_to_die.wait_for_stdout("received #0");
+        if case.pair.producer.contains("mmap") {
+            producer_to_die.wait_for_stdout("sent #100");
+        } else {
+            producer_to_die.wait_for_stderr("blocked");
+        }
+
+        let mut both = [u64::from(producer_to_die.pid()), consumer_to_die.pid().into()];
+        both.sort_unstable();
+        let seen = ps(&sandbox, &dead);
+        let [channel] = &seen[..] else { panic!("one channel: {seen:?}") };
+        assert_eq!(channel["state"], "alive", "{channel}");
+        assert_eq!(pids(channel, true), both, "{channel}");
+        assert!(channel["object"].as_str().expect("a text").contains(case.object), "{channel}");
+        let level = &channel["level"];
+        match case.full {
+            Some((used, capacity)) => {
+                assert!(level["used"] == used && level["capacity"] == capacity, "{channel}");
+            }
+            // A call's bytes have been read when it runs.
+            None if case.pair.producer.contains("rpc") => assert_eq!(level["used"], 0, "{channel}"),
+            None => assert!(level["used"].as_u64() > Some(0), "{channel}"),
+        }
+
+        for process in [producer_to_die, consumer_to_die] {
+            process.signal(SIGKILL);
+            process.end().expect(137);
+        }
+        let [channel] = &ps(&sandbox, &dead)[..] else { panic!("one channel") };
+        assert_eq!(channel["state"], case.state, "{channel}");
+        assert_eq!(pids(channel, true), [0u64; 0]);
+        // Connections have no names: of them nobody is left.
+        assert!(pids(channel, false).iter().all(|pid| both.contains(pid)), "{channel}");
+        assert!(!pids(channel, false).is_empty(), "{channel}");
+
+        let (before, others) = (names(&sandbox, &dead), names(&sandbox, &living));
+        let dry = lab(&sandbox, &["clean", "--dry-run"]);
+        assert!(dry.stdout.contains(&format!("would remove {dead}")), "{}", dry.stdout);
+        assert_eq!(names(&sandbox, &dead), before);
+
+        let cleaned = lab(&sandbox, &["clean"]);
+        assert!(cleaned.stdout.contains(&format!("removed {dead}")), "{}", cleaned.stdout);
+        assert!(cleaned.stdout.contains(&format!("left {living}")), "{}", cleaned.stdout);
+        if case.state == "kept" {
+            assert!(cleaned.stdout.contains("--kept"), "{}", cleaned.stdout);
+            let [channel] = &ps(&sandbox, &dead)[..] else { panic!("it is kept") };
+            assert!(channel["holders"].as_array().expect("an array").is_empty(), "{channel}");
+            assert!(channel["remove"].is_string(), "{channel}");
+            let cleaned = lab(&sandbox, &["clean", "--kept"]);
+            assert!(cleaned.stdout.contains(&format!("removed {dead}")), "{}", cleaned.stdout);
+        }
+        assert_eq!(names(&sandbox, &dead), BTreeMap::new());
+        assert_eq!(ps(&sandbox, &dead), [] as [Value; 0]);
+        assert!(!Path::new("/dev/shm").join(format!("ipc-lab-{}-{dead}", geteuid())).exists());
+        if case.object == "POSIX queue" {
+            let queue = format!("/ipc-lab-{}-{dead}", geteuid());
+            assert!(mq_demo::posix::PosixQueue::open(&queue).is_err(), "{queue} is left");
+        }
+
+        assert_eq!(names(&sandbox, &living), others, "{}", case.object);
+        completes(producer, consumer);
+        sandbox.may_stay(&format!("{living}.map"));
+    }
+}
+
+/// Everything that happens in a directory, but for names that are listed and files that are opened for reading.
+fn watch(dir: &Path) -> Inotify {
+    let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC).expect("inotify");
+    let events = AddWatchFlags::IN_CREATE
+        | AddWatchFlags::IN_DELETE
+        | AddWatchFlags::IN_MODIFY
+        | AddWatchFlags::IN_ATTRIB
+        | AddWatchFlags::IN_MOVE
+        | AddWatchFlags::IN_CLOSE_WRITE
+        | AddWatchFlags::IN_OPEN;
+    inotify.add_watch(dir, events).expect("watch");
+    inotify
+}
+
+/// Fails if anything but an attachment or a registry was opened, or anything at all was changed.
+fn nothing_happened(inotify: &Inotify, when: &str) {
+    for event in inotify.read_events().unwrap_or_default() {
+        let name = event.name.unwrap_or_default().to_string_lossy().into_owned();
+        let opened = event.mask.difference(AddWatchFlags::IN_ISDIR) == AddWatchFlags::IN_OPEN;
+        let special = [".fifo", ".back", ".sock", ".lock"].iter().any(|ending| name.ends_with(ending));
+        assert!(opened && !special, "{when}: {:?} of {name:?}", event.mask);
+    }
+}
+
+#[test]
+fn who_is_looked_at_does_not_notice() {
+    for case in cases() {
+        for consumer_first in [true, false] {
+            let sandbox = Sandbox::new();
+            let look = |when: &str| {
+                let inotify = watch(sandbox.dir());
+                // What it is still doing by itself comes to rest first.
+                loop {
+                    std::thread::sleep(Duration::from_millis(100));
+                    if inotify.read_events().is_err() {
+                        break;
+                    }
+                }
+                for _ in 0..5 {
+                    assert!(
+                        !ps(&sandbox, sandbox.name()).is_empty() || case.object == "Unix socket",
+                        "{when}"
+                    );
+                }
+                nothing_happened(&inotify, when);
+            };
+            let start = |is_consumer: bool| {
+                if is_consumer {
+                    sandbox.consumer(&case.pair, &["--json", "--quiet"])
+                } else {
+                    sandbox.producer(&case.pair, &["--count", "3", "--interval", "1ms", "--json", "--quiet"])
+                }
+            };
+            let mut first = start(consumer_first);
+            if consumer_first {
+                first.wait_for_stderr("waiting for a producer");
+            } else {
+                // It waits for a consumer, or has put all into the channel and ended.
+                while first.is_running() && !["waiting", "blocked"].iter().any(|w| first.stderr().contains(w))
+                {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            look("one alone");
+            if consumer_first {
+                assert!(first.is_running(), "{}", case.object);
+            }
+            let second = start(!consumer_first);
+            let (consumer, producer) = if consumer_first { (first, second) } else { (second, first) };
+            producer.end().expect(0);
+            consumer.end().expect(0).all_well(3);
+        }
+    }
+}
+
+#[test]
+fn a_pair_at_full_speed_does_not_notice() {
+    for case in cases().into_iter().filter(|case| case.object != "(none)") {
+        let sandbox = Sandbox::new();
+        let mut consumer = sandbox.consumer(&case.pair, &["--json", "--quiet"]);
+        let many = ["--count", "20000", "--interval", "0", "--json", "--quiet"];
+        let producer = sandbox.producer(&case.pair, &many);
+        let mut looks = 0;
+        while consumer.is_running() {
+            ps(&sandbox, sandbox.name());
+            looks += 1;
+        }
+        assert!(looks > 1);
+        producer.end().expect(0);
+        consumer.end().expect(0).all_well(20_000);
+    }
+}
+
+#[test]
+fn what_is_somebody_elses_is_neither_shown_nor_touched() {
+    let mut sandbox = Sandbox::new();
+    let nothing = lab(&sandbox, &["clean"]).stdout;
+    assert!(nothing.contains("nothing to clean in"), "{nothing}");
+    assert!(lab(&sandbox, &["ps"]).stdout.contains("no channel in"));
+
+    let dir = sandbox.dir().to_owned();
+    let living = UnixListener::bind(dir.join("docker.sock")).expect("bind");
+    let with_guard = UnixListener::bind(dir.join("guarded.sock")).expect("bind");
+    drop(UnixListener::bind(dir.join("stale.sock")).expect("bind"));
+    mkfifo(&dir.join("other.fifo"), Mode::S_IRWXU).expect("mkfifo");
+    for (name, text) in [
+        ("guarded.sock.lock", ""),
+        ("notes.map", "a map of the town"),
+        ("music.mq", "q"),
+        ("x.shm", "xml"),
+        ("taken.fifo", "a file"),
+        ("taken.fifo.producer.1", ""),
+        ("taken.sock", "a file"),
+        ("taken.sock.consumer.1", ""),
+        ("y.fifo.producer.1.txt", ""),
+        ("wayland-0.lock", ""),
+    ] {
+        let path = dir.join(name);
+        fs::write(&path, text).expect("write");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("chmod");
+    }
+    let shown = lab(&sandbox, &["ps", "--json"]).json();
+    let mut shown: Vec<_> =
+        shown.as_array().expect("an array").iter().map(|c| c["name"].as_str().expect("a name")).collect();
+    shown.sort_unstable();
+    // A socket with a lock of our scheme beside it might be ours, but somebody is there.
+    assert_eq!(shown, ["guarded", "taken", "taken"]);
+    lab(&sandbox, &["clean", "--kept"]);
+    let mut left: Vec<_> = fs::read_dir(&dir)
+        .expect("list")
+        .flatten()
+        .map(|e| e.file_name().into_string().expect("UTF-8"))
+        .collect();
+    left.sort_unstable();
+    let all = [
+        "docker.sock",
+        "guarded.sock",
+        "guarded.sock.lock",
+        "music.mq",
+        "notes.map",
+        "other.fifo",
+        "stale.sock",
+        "taken.fifo",
+        "taken.sock",
+        "wayland-0.lock",
+        "x.shm",
+        "y.fifo.producer.1.txt",
+    ];
+    assert_eq!(left, all, "only the names of the dead beside a foreign file go");
+    assert!(fs::symlink_metadata(dir.join("docker.sock")).expect("lstat").file_type().is_socket());
+    drop((living, with_guard));
+    all.iter().for_each(|name| sandbox.may_stay(name));
+}
+
+#[test]
+fn root_sees_other_users_channels_and_removes_none() {
+    if !geteuid().is_root() {
+        return eprintln!("not root: nothing to see of others");
+    }
+    for method in ["pipe", "mq", "shm"] {
+        let pair = pair(method, &[]);
+        let sandbox = Sandbox::as_nobody();
+        let consumer = sandbox.consumer(&pair, &["--delay", "1h"]);
+        let producer = sandbox.producer(&pair, &["--interval", "0", "--count", "0"]);
+        consumer.wait_for_stdout("received #0");
+        producer.wait_for_stderr("blocked");
+        let [channel] = &ps(&sandbox, sandbox.name())[..] else { panic!("one channel") };
+        assert_eq!((&channel["uid"], &channel["state"]), (&65534.into(), &"alive".into()), "{channel}");
+        assert!(channel["level"]["used"].as_u64() > Some(0), "{channel}");
+
+        for process in [producer, consumer] {
+            process.signal(SIGKILL);
+            process.end().expect(137);
+        }
+        let before = names(&sandbox, sandbox.name());
+        let cleaned = lab(&sandbox, &["clean", "--kept"]).stdout;
+        assert!(cleaned.contains("user 65534's") && !cleaned.contains("removed"), "{cleaned}");
+        assert_eq!(names(&sandbox, sandbox.name()), before);
+
+        // Its owner may, and cannot see root's.
+        let copy = sandbox.dir().with_extension("bin").join("ipc-lab");
+        fs::copy(directory().join("ipc-lab"), &copy).expect("copy");
+        let nobodys = |args: &[&str]| {
+            let mut command = sandbox.command(&copy);
+            command.args(args);
+            Process::spawn(command).end()
+        };
+        let roots = Sandbox::new();
+        let refused = nobodys(&["ps", "--dir", roots.dir().to_str().expect("UTF-8")]).expect(1);
+        assert!(refused.stderr.contains("another user's"), "{}", refused.stderr);
+        let cleaned = nobodys(&["clean", "--kept", "--name", sandbox.name()]).expect(0).stdout;
+        assert!(cleaned.contains(&format!("removed {}", sandbox.name())), "{cleaned}");
+    }
+}
+
+/// In a box with its own `/dev`, so that what nobody's names lead to is this test's alone.
+#[test]
+fn an_object_whose_names_are_gone_is_removed_unless_somebody_has_it() {
+    const SCRIPT: &str = r#"
+        set -e
+        mount -t tmpfs none /dev
+        mkdir /dev/shm /dev/mqueue
+        mknod -m 666 /dev/null c 1 3
+        mknod -m 666 /dev/urandom c 1 9
+        mount -t mqueue none /dev/mqueue
+        cd "$1"
+        start() { # NAME, then the rest: a producer in a directory of its own, of which nobody knows
+            name=$1 binary=$2; shift 2
+            mkdir -m 700 "dir-$name"
+            XDG_RUNTIME_DIR=$PWD/dir-$name "$BINARIES/$binary" --name "$name" --interval 0 --count 0 "$@" --quiet 2>"$name.log" &
+            eval "$name=\$!"
+            until grep -q blocked "$name.log"; do sleep 0.02; done
+        }
+        mkdir -m 700 own
+        export XDG_RUNTIME_DIR=$PWD/own
+        start dead shm-producer --sync ring
+        start alive shm-producer --sync ring
+        start full mq-producer --api posix
+        kill -9 $dead $full
+        wait $dead $full || true
+        rm -r dir-dead dir-full
+        "$BINARIES/ipc-lab" ps --json
+        sleep 2.1
+        "$BINARIES/ipc-lab" clean
+        ls /dev/shm /dev/mqueue
+        "$BINARIES/ipc-lab" clean --kept
+        ls /dev/shm /dev/mqueue
+        kill $alive
+        wait || true
+    "#;
+    if !geteuid().is_root() {
+        return eprintln!("not root: no box");
+    }
+    let sandbox = Sandbox::new();
+    let mut command = Command::new("unshare");
+    command
+        .args(["-imp", "--fork", "--kill-child", "--mount-proc", "sh", "-c", SCRIPT, "sh"])
+        .arg(sandbox.dir())
+        .env("BINARIES", directory());
+    let outcome = Process::spawn(command).end();
+    let _ = fs::remove_dir_all(sandbox.dir());
+    let lines: Vec<&str> = outcome.stdout.lines().collect();
+    let all = outcome.clone().expect(0).stdout;
+    let objects: Value = serde_json::from_str(lines[0]).expect("JSON");
+    let state = |name: &str| {
+        let channel = objects.as_array().expect("an array").iter().find(|c| c["name"] == name);
+        channel.map(|c| c["state"].as_str().expect("a state").to_owned())
+    };
+    assert_eq!(
+        ["dead", "alive", "full"].map(state),
+        ["dead", "alive", "kept"].map(|s| Some(s.to_owned())),
+        "{all}"
+    );
+    let count = |text: &str| lines.iter().filter(|line| **line == text).count();
+    assert_eq!(count("ipc-lab-0-dead"), 0, "{all}");
+    assert_eq!(count("ipc-lab-0-alive"), 2, "{all}");
+    assert_eq!(
+        count("ipc-lab-0-full"),
+        1,
+        "a queue that holds messages is kept unless told otherwise: {all}"
+    );
+    assert!(all.contains("removed dead (shm)") && all.contains("left alive (shm)"), "{all}");
+}
