@@ -18,7 +18,10 @@ fn faults(svg: &str, style: &str) -> Vec<String> {
     let between = |from: &str, to: &str| Some(svg.split_once(from)?.1.split_once(to)?.0);
     let says =
         |tag: &str| between(&format!("<{tag}>"), &format!("</{tag}>")).is_some_and(|t| t.trim().len() > 3);
-    must(between("<style>", "</style>") == Some(style), "its <style> is not docs/images/style.css");
+    must(
+        between("<style>", "</style>").map(str::trim) == Some(style.trim()),
+        "its <style> is not docs/images/style.css",
+    );
     must(says("title"), "no <title>");
     must(says("desc"), "no <desc>");
     must(
