@@ -3,7 +3,7 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --release --bin ipc-lab --
 
-.PHONY: help build demo test lint copy-test bench
+.PHONY: help build demo test lint copy-test bench docs
 
 help: ## what can be made
 	@echo "make demo              build all, play every pair, send a real file through each (FILE=… for another)"
@@ -11,6 +11,7 @@ help: ## what can be made
 	@echo "make test              all tests"
 	@echo "make lint              formatting, clippy and rustdoc, without a warning"
 	@echo "make bench             what an item costs by each mechanism: rates, latencies, CPU time, system calls"
+	@echo "make docs              the guide as a website in target/book, in English and Korean"
 	@echo "make copy-test         copy each mechanism out of this workspace as its README says, and run the copy"
 
 build:
@@ -36,3 +37,13 @@ copy-test: build
 
 bench: build
 	@$(LAB) bench
+
+# What renders the guide is built once, below target/.
+MDBOOK_VERSION = 0.5.4
+MDBOOK = target/tools/mdbook-$(MDBOOK_VERSION)
+
+docs: $(MDBOOK)/bin/mdbook
+	@MDBOOK=$(MDBOOK)/bin/mdbook $(LAB) docs
+
+$(MDBOOK)/bin/mdbook:
+	$(CARGO) install mdbook --version $(MDBOOK_VERSION) --locked --root $(MDBOOK) --no-default-features --features search

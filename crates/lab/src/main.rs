@@ -8,6 +8,7 @@ mod channels;
 mod clean;
 mod copy_test;
 mod demo;
+mod docs;
 mod pairs;
 mod play;
 mod ps;
@@ -66,6 +67,10 @@ enum Command {
         #[arg(value_name = "CRATE")]
         crates: Vec<String>,
     },
+    /// Builds the guide into a website, with mdBook
+    Docs,
+    #[command(hide = true)]
+    DocsPreprocess { question: Option<String>, renderer: Option<String> },
 }
 
 fn main() -> ExitCode {
@@ -91,5 +96,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Ps(args) => ps::ps(args),
         Command::Clean(args) => clean::clean(args),
         Command::CopyTest { crates } => copy_test::copy_test(crates),
+        Command::Docs => docs::docs(),
+        Command::DocsPreprocess { question, .. } => docs::preprocess(question.as_deref()),
     }
 }

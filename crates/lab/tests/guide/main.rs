@@ -33,7 +33,7 @@
 //! for commands that the test cannot play (make, git, docker), whose make targets exist. No HTML.
 //!
 //! **Languages.** docs/ko has the same files as docs, with the same headings by level, the same code blocks, pictures
-//! and links.
+//! and links. SUMMARY.md lists all of them, for the site.
 //!
 //! **The map**, docs/README.md, has a table of all 29 concepts; each row names a command, links a section in which
 //! that command is typed, and links a source file.
@@ -92,6 +92,21 @@ fn every_code_block_says_what_it_is() {
 #[test]
 fn both_languages_have_the_same() {
     none(twins::faults(&wanted()), "English and Korean differ");
+}
+
+#[test]
+fn every_page_is_in_the_summary() {
+    let pages = page::all();
+    let mut faults = Vec::new();
+    for summary in pages.iter().filter(|p| p.path.ends_with("/SUMMARY.md")) {
+        let listed: Vec<String> = summary.links.iter().map(|l| summary.resolve(&l.target).0).collect();
+        let dir = summary.path.trim_end_matches("SUMMARY.md");
+        let here = |p: &&page::Page| p.path.strip_prefix(dir).is_some_and(|name| !name.contains('/'));
+        let missing =
+            pages.iter().filter(here).filter(|p| p.path != summary.path && !listed.contains(&p.path));
+        faults.extend(missing.map(|p| format!("{}: it does not list {}", summary.path, p.path)));
+    }
+    none(faults, "a page is not part of the site");
 }
 
 #[test]
