@@ -95,7 +95,8 @@ fn an_abstract_name_has_no_permissions_so_both_sides_look_who_is_there() {
     consumer.wait_for_stderr("waiting for a producer");
     // No permission keeps us out, and yet we are not let in.
     let mut other = UnixStream::connect_addr(&abstract_name(&sandbox, 65534)).expect("nothing forbids it");
-    assert_eq!(other.read(&mut [0; 64]).expect("closed"), 0);
+    other.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
+    assert_eq!(other.read(&mut [0; 64]).expect("closed at once"), 0);
     consumer.wait_for_stderr("belongs to another user (uid 0)");
     sandbox.producer(&ABSTRACT, &["--count", "3", "--interval", "0"]).end().expect(0);
     consumer.end().expect(0).all_well(3);
