@@ -192,7 +192,7 @@ fn row_29_at_least_once_runs_a_lost_call_twice() {
     for pair in BOTH {
         let (client, server) =
             lost_replies(&pair, "400ms", &[&["--retries", "20"][..], &AT_LEAST_ONCE].concat());
-        let client = client.expect(0).says("sent again: put");
+        let client = client.expect(0).says("retry: 1 of 20");
         // The producer has its receipts; the consumer has items twice, and says why and what helps.
         let server = server.expect(4).says("executed again: put").says("say --semantics at-most-once");
         let [executed, twice, items, duplicated, dropped] =
@@ -210,7 +210,7 @@ fn row_29_at_most_once_answers_a_lost_call_from_memory() {
     for pair in BOTH {
         let (client, server) =
             lost_replies(&pair, "400ms", &[&["--retries", "20"][..], &AT_MOST_ONCE].concat());
-        let client = client.expect(0).says("sent again: put");
+        let client = client.expect(0).says("retry: 1 of 20");
         let server = server.expect(0).says("not executed again: put");
         server.all_well(9);
         assert_eq!(number(&server, &["executed", "executed_twice"]), [9, 0]);
@@ -274,6 +274,36 @@ fn row_29_a_late_reply_is_thrown_away() {
     }
 }
 
+#[test]
+fn row_29_half_a_request_goes_on_where_it_stopped() {
+    for pair in BOTH {
+        let sandbox = Sandbox::new();
+        let server = sandbox.consumer(&pair, &["--json"]);
+        let args = [
+            "--count",
+            "2",
+            "--size",
+            "8MiB",
+            "--interval",
+            "5s",
+            "--deadline",
+            "300ms",
+            "--retries",
+            "1000",
+        ];
+        let client = sandbox.producer(&pair, &args);
+        client.wait_for_stdout("sent #0");
+        // More than the socket holds: the second item comes to a stop in the middle.
+        server.signal(SIGSTOP);
+        client.wait_for_stderr("the call did not run").wait_for_stderr("retry: 3 of 1000");
+        server.signal(SIGCONT);
+        client.end().expect(0);
+        let server = server.end().expect(0);
+        server.all_well(2);
+        assert_eq!(server.number("executed_twice"), 0);
+    }
+}
+
 /// A server that is killed in the middle of the first call, and another that comes in its place.
 fn killed_in_a_call(pair: &Pair, semantics: [&str; 2]) -> (Outcome, Process, Sandbox) {
     let sandbox = Sandbox::new();
@@ -282,7 +312,7 @@ fn killed_in_a_call(pair: &Pair, semantics: [&str; 2]) -> (Outcome, Process, San
     let client = sandbox.producer(pair, &[&args[..], &semantics].concat());
     server.wait_for_stdout("received #0");
     server.signal(SIGKILL);
-    client.wait_for_stderr("sent again");
+    client.wait_for_stderr("retry: 1 of 3");
     let server = sandbox.consumer(pair, &["--forever", "--json"]);
     (client.end(), server, sandbox)
 }

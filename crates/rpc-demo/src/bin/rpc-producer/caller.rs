@@ -46,9 +46,8 @@ impl Caller {
             retried += 1;
             self.retries += 1;
             let of = self.terms.retries;
-            session.warn("sent again", || {
-                format!("{what} ({retried} of {of}, {}): {e:#}", self.terms.semantics)
-            });
+            let semantics = self.terms.semantics;
+            session.warn("retry", || format!("{retried} of {of}, {semantics}: {what}: {e:#}"));
             if self.client.exchange.is_broken() {
                 match meet::again(session, &mut self.dial, self.terms.until())? {
                     Some(link) => self.client.exchange.reconnected(link),
