@@ -7,7 +7,7 @@
 //! Where the system allows it (root, or user namespaces), a stage has namespaces of its own for processes, System V
 //! and POSIX IPC, mounts and the network, and the shells belong to an ordinary user with id 1000. The names that the
 //! scene uses clash with nobody's then, no `kill` can hit a stranger, and what is left behind is seen exactly. Elsewhere
-//! the scene is played on the machine as it is.
+//! the scene is played on the machine as it is, alone, and only what has a name that the scene gave is looked for.
 
 use std::collections::{BTreeSet, HashSet};
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Condvar, Mutex, OnceLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::pty::{Winsize, openpty};
@@ -58,8 +58,13 @@ mount -t tmpfs -o mode=1777,size=256m shm /dev/shm
 [ ! -d /dev/mqueue ] || mount -t mqueue mqueue /dev/mqueue || true
 [ -z "$LOOPBACK" ] || ip link set lo up
 mount --bind "$BIN" "$STAGE/bin"
+if [ -n "$NEST" ]; then
+  # Who is not root is root here. The shells must not be: they are in a second user namespace, all in the same.
+  unshare --user --map-user=1000 --map-group=1000 sleep infinity &
+  until grep -q . /proc/$!/uid_map; do sleep 0.01; done
+fi
 echo 4700 > /proc/sys/kernel/ns_last_pid || true
-echo ready
+echo ready $!
 exec cat
 "#;
 
@@ -84,10 +89,16 @@ pub struct Stage {
     world: Option<(Child, Option<ChildStdin>)>,
     /// Its process id: of the child of `unshare`.
     holder: u32,
+    /// The process, as seen in the world, whose user namespace the shells enter; empty if they need none.
+    nested: String,
     has_net: bool,
     terminals: Vec<Terminal>,
     before: BTreeSet<String>,
+    /// Without a world of its own a scene is played alone: others use the same names.
+    _alone: Option<MutexGuard<'static, ()>>,
 }
+
+static ALONE: Mutex<()> = Mutex::new(());
 
 impl Stage {
     pub fn new() -> Stage {
@@ -105,11 +116,16 @@ impl Stage {
             dir,
             world: None,
             holder: 0,
+            nested: String::new(),
             has_net: false,
             terminals: Vec::new(),
             before: BTreeSet::new(),
+            _alone: None,
         };
         stage.make_world();
+        if stage.world.is_none() {
+            stage._alone = Some(ALONE.lock().unwrap_or_else(PoisonError::into_inner));
+        }
         let bin = if stage.world.is_some() { at_dir(&stage.dir, "bin") } else { binaries().to_owned() };
         let cargo = at_dir(&stage.dir, "path").join("cargo");
         fs::write(&cargo, CARGO.replace("@BIN@", bin.to_str().expect("UTF-8"))).expect("write");
@@ -128,6 +144,7 @@ impl Stage {
             return;
         }
         let has_ip = Command::new("ip").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let nest = if geteuid().is_root() { "" } else { "yes" };
         let loopback = if has_ip.is_ok_and(|s| s.success()) { "yes" } else { "" };
         let mut unshare = Command::new("unshare");
         unshare.args(["--ipc", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]);
@@ -142,17 +159,22 @@ impl Stage {
             unshare.args(["--user", "--map-root-user"]);
         }
         unshare.args(["bash", "--noprofile", "--norc", "-c", SETUP]);
-        unshare.env("STAGE", self.dir.path()).env("BIN", binaries()).env("LOOPBACK", loopback);
+        unshare
+            .env("STAGE", self.dir.path())
+            .env("BIN", binaries())
+            .env("LOOPBACK", loopback)
+            .env("NEST", nest);
         unshare.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
         let Ok(mut child) = unshare.spawn() else { return };
         let mut line = String::new();
         let _ = BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line);
         let stdin = child.stdin.take();
-        if line != "ready\n" {
+        let Some(nested) = line.strip_prefix("ready") else {
             drop(stdin);
             let _ = child.wait();
             return;
-        }
+        };
+        self.nested = nested.trim().to_owned();
         let children = format!("/proc/{0}/task/{0}/children", child.id());
         let children = fs::read_to_string(children).expect("it runs");
         self.holder = children.trim().parse().expect("one child");
@@ -190,11 +212,11 @@ impl Stage {
     }
 
     /// Words that become the stage's user before what they stand before.
-    fn user_words(&self) -> &'static [&'static str] {
-        match (self.world.is_some(), geteuid().is_root()) {
-            (false, _) => &[],
-            (true, true) => &["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"],
-            (true, false) => &["unshare", "--user", "--map-user=1000", "--map-group=1000"],
+    fn user_words(&self) -> Vec<&str> {
+        match (self.world.is_some(), self.nested.as_str()) {
+            (false, _) => vec![],
+            (true, "") => vec!["setpriv", "--reuid=1000", "--regid=1000", "--clear-groups"],
+            (true, nested) => vec!["nsenter", "--target", nested, "--user", "--preserve-credentials", "--"],
         }
     }
 
@@ -204,9 +226,9 @@ impl Stage {
             Some(at) => at,
             None => {
                 let shell = [
-                    &["setsid", "--ctty"],
+                    vec!["setsid", "--ctty"],
                     self.user_words(),
-                    &["bash", "--noprofile", "--norc", "--noediting", "-i"],
+                    vec!["bash", "--noprofile", "--norc", "--noediting", "-i"],
                 ];
                 let command = self.command(&shell.concat());
                 let hidden = [
@@ -226,7 +248,17 @@ impl Stage {
 
     /// What the scene's processes made and have not removed.
     pub fn left(&self) -> Vec<String> {
-        self.objects().difference(&self.before).cloned().collect()
+        let mut left: Vec<String> = self.objects().difference(&self.before).cloned().collect();
+        if self.world.is_none() {
+            // Others make objects too: only those are the scene's for certain that have a name that it gave.
+            let typed = self.terminals.iter().flat_map(|t| &t.typed).map(|(line, _)| line.as_str());
+            let words: Vec<&str> = typed.flat_map(str::split_whitespace).collect();
+            let names = words.windows(2).filter(|two| two[0] == "--name").map(|two| two[1]);
+            let names: Vec<String> = names.chain(["demo"]).map(|name| format!("-{name}")).collect();
+            let named = |path: &String| names.iter().any(|name| path.ends_with(name.as_str()));
+            left.retain(|path| path.starts_with("/run/user/1000/") || named(path));
+        }
+        left
     }
 
     /// Removes what is meant to stay, by the command that a process named after `words`.
@@ -239,7 +271,7 @@ impl Stage {
                     continue;
                 };
                 // It fails if the scene has removed it.
-                let shell = [self.user_words(), &["bash", "-c", &command]].concat();
+                let shell = [self.user_words(), vec!["bash", "-c", &command]].concat();
                 let _ = self.command(&shell).output();
             }
         }
@@ -290,6 +322,14 @@ impl Drop for Stage {
 
 fn at_dir(dir: &tempfile::TempDir, name: &str) -> PathBuf {
     dir.path().join(name)
+}
+
+/// Whether a process ignores a signal.
+fn ignores(pid: i32, signal: Signal) -> bool {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let mask = status.lines().find_map(|l| l.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|m| u64::from_str_radix(m.trim(), 16).ok()).unwrap_or(0);
+    mask >> (signal as i32 - 1) & 1 == 1
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -392,7 +432,10 @@ impl Terminal {
     pub fn control(&mut self, key: char, deadline: Instant) {
         let shell = || self.processes().iter().find(|p| p.is_shell).map(|p| p.pid);
         let foreground = || nix::unistd::tcgetpgrp(self.master.as_fd()).ok().map(Pid::as_raw);
-        while foreground() == shell() && Instant::now() < deadline {
+        // A child is in the foreground a moment before it stops ignoring what its shell ignores.
+        let ready =
+            || foreground() != shell() && foreground().is_some_and(|pid| !ignores(pid, Signal::SIGTSTP));
+        while !ready() && Instant::now() < deadline {
             self.wait(Duration::from_millis(5));
         }
         self.master.write_all(&[key as u8 & 0x1f]).expect("the shell reads");
@@ -485,6 +528,10 @@ mod tests {
 
     fn run(terminal: &mut Terminal, line: &str) -> (Vec<String>, i32) {
         terminal.type_line(line);
+        prompt(terminal)
+    }
+
+    fn prompt(terminal: &Terminal) -> (Vec<String>, i32) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let output = terminal.output();
@@ -509,7 +556,7 @@ mod tests {
         assert_eq!(run(terminal, "cargo run --bin pipe-producer -- --version").1, 0);
         terminal.type_line("sleep 1000");
         terminal.control('C', Instant::now() + Duration::from_secs(30));
-        assert_eq!(run(terminal, "echo $?").0.last().map(String::as_str), Some("130"));
+        assert_eq!(prompt(terminal).1, 130);
         assert!(terminal.is_idle());
         run(terminal, "sleep 1000 &");
         assert!(!terminal.is_idle());
@@ -521,14 +568,16 @@ mod tests {
         let mut stage = Stage::new();
         assert_eq!(stage.left(), [""; 0]);
         let name = format!("guide-{}", std::process::id());
-        let terminal = stage.terminal("");
-        run(terminal, &format!("touch /dev/shm/{name} $XDG_RUNTIME_DIR/{name}; ipcmk -Q"));
-        let left = stage.left();
-        assert!(left.contains(&format!("/dev/shm/{name}")), "{left:?}");
-        assert!(left.contains(&format!("/run/user/1000/{name}")), "{left:?}");
-        assert!(left.iter().any(|l| l.starts_with("System V msg ")), "{left:?}");
-        let queue = left.iter().find_map(|l| l.strip_prefix("System V msg ")).expect("a queue").to_owned();
-        run(stage.terminal(""), &format!("rm /dev/shm/{name}; ipcrm -q {queue}"));
-        assert_eq!(stage.left(), [format!("/run/user/1000/{name}")]);
+        let user = stage.user();
+        let make = format!("touch /dev/shm/ipc-lab-{user}-{name} $XDG_RUNTIME_DIR/x # --name {name}");
+        run(stage.terminal(""), &make);
+        let object = format!("/dev/shm/ipc-lab-{user}-{name}");
+        assert_eq!(stage.left(), [object.clone(), "/run/user/1000/x".into()]);
+        run(stage.terminal(""), &format!("rm {object} $XDG_RUNTIME_DIR/x"));
+        assert_eq!(stage.left(), [""; 0]);
+        if stage.world.is_some() {
+            run(stage.terminal(""), "ipcmk -Q; touch /dev/shm/whatever");
+            assert_eq!(stage.left(), ["/dev/shm/whatever", "System V msg 0"]);
+        }
     }
 }
