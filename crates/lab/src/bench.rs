@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! warm-up        each row: start-up alone, then how many items make a run of the wanted length
-//! round 1 … n    the floors, then each row once; so a disturbance does not hit one row alone
-//! count          each row twice, n and 2n items: the system calls, in runs that measure nothing else
+//! round 1 … n    the floors, then each row once: so a disturbance does not hit one row alone
+//! count          the system calls, in runs that measure nothing else
 //! ```
 
 mod before;
@@ -15,6 +15,7 @@ mod measure;
 mod row;
 mod subject;
 mod tables;
+mod tracepoint;
 
 use std::ffi::OsString;
 use std::fs;
@@ -24,11 +25,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
 use common::args;
+use console::Style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::pairs;
-use crate::stop;
+use crate::play::say;
+use count::Means;
 use floor::Floors;
 use machine::{Clocks, Machine, Others};
 use measure::Track;
@@ -63,6 +66,9 @@ pub struct Args {
     /// [default of a bare --pin: the first two]
     #[arg(long, value_name = "CPU,CPU", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = pin)]
     pin: Option<[usize; 2]>,
+    /// How system calls are counted [default: tracepoint where that is allowed, else ptrace]
+    #[arg(long, value_enum, value_name = "MEANS")]
+    calls: Option<Means>,
     /// Where all figures of all rounds go [default: target/bench/bench.json]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -73,6 +79,8 @@ pub struct Args {
 pub enum Part {
     /// Runs a program and counts its system calls
     Count {
+        /// How
+        means: Means,
         /// The program and its arguments
         #[arg(required = true, last = true)]
         program: Vec<OsString>,
@@ -85,7 +93,7 @@ impl Part {
     /// Plays the part to its end.
     pub fn play(&self) -> Result<bool> {
         match self {
-            Part::Count { program } => count::count(program),
+            Part::Count { means, program } => count::count(*means, program),
             Part::Echo => floor::echo(),
         }
     }
@@ -132,24 +140,28 @@ pub fn bench(args: &Args) -> Result<bool> {
         }
     }
     ensure!(!rows.is_empty(), "none of these has that pattern: nothing comes back from them");
+    let means = args.calls.unwrap_or_else(Means::best);
     let machine = Machine::look()?;
-    println!("{}\n", machine.text());
+    say(&Style::new(), "", &machine.text());
+    println!();
     let mut floors = Floors::default();
     let clocks = Clocks::read()?;
-    measure(args, &track, &mut rows, &mut floors)?;
+    measure(args, means, &track, &mut rows, &mut floors)?;
     let others = clocks.others_since()?;
 
-    tables::print(args, &rows, &floors, others);
+    tables::print(args, means, &rows, &floors, others);
     let file = args.json.clone().map_or_else(default_file, Ok)?;
-    write(&file, &as_json(args, &machine, &rows, &floors, others))?;
+    write(&file, &as_json(args, means, &machine, &rows, &floors, others))?;
     println!("\nAll figures of all rounds: {}", file.display());
     Ok(tables::verdict(&rows))
 }
 
 /// Every row in turn, again and again.
-fn measure(args: &Args, track: &Track, rows: &mut [Row], floors: &mut Floors) -> Result<()> {
+fn measure(args: &Args, means: Means, track: &Track, rows: &mut [Row], floors: &mut Floors) -> Result<()> {
+    // A slowed run is long, and what it counts is not what chance decides.
+    let counts = if means == Means::Tracepoint { 3 } else { 1 };
     let paced = (args.time.as_nanos() / args.interval.as_nanos()).clamp(2, 1_000_000) as u64;
-    let bar = ProgressBar::new((rows.len() * (args.rounds + 2) + args.rounds) as u64);
+    let bar = ProgressBar::new((rows.len() * (1 + args.rounds + counts) + args.rounds) as u64);
     bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}%  {eta} left  {msg}")?);
     for row in rows.iter_mut() {
         bar.set_message(format!("warm-up: {row}"));
@@ -171,18 +183,25 @@ fn measure(args: &Args, track: &Track, rows: &mut [Row], floors: &mut Floors) ->
             bar.inc(1);
         }
     }
-    let mut refused = None;
-    for row in rows.iter_mut() {
-        bar.set_message(format!("system calls: {row}"));
-        row.count_calls(track, args.time, &mut refused)?;
-        bar.inc(1);
-        stop::check()?;
+    for _ in 0..counts {
+        for row in rows.iter_mut() {
+            bar.set_message(format!("system calls: {row}"));
+            row.count_calls(track, args.time, means)?;
+            bar.inc(1);
+        }
     }
     bar.finish_and_clear();
     Ok(())
 }
 
-fn as_json(args: &Args, machine: &Machine, rows: &[Row], floors: &Floors, others: Others) -> Value {
+fn as_json(
+    args: &Args,
+    means: Means,
+    machine: &Machine,
+    rows: &[Row],
+    floors: &Floors,
+    others: Others,
+) -> Value {
     json!({
         "format": 1,
         "machine": machine.json(),
@@ -192,6 +211,7 @@ fn as_json(args: &Args, machine: &Machine, rows: &[Row], floors: &Floors, others
             "time_s": args.time.as_secs_f64(),
             "interval_s": args.interval.as_secs_f64(),
             "pin": args.pin,
+            "system_calls_counted_by": means.name(),
         },
         "floors": floors.json(),
         "rows": rows.iter().map(Row::json).collect::<Vec<_>>(),

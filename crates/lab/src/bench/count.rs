@@ -1,14 +1,14 @@
-//! How many system calls a program makes: a process that runs it under ptrace(2) and counts, as `strace -c -f`
-//! does, so that nothing need be installed.
+//! How many system calls a program makes: a process that runs it and counts, so that nothing need be installed.
 //!
 //! ```text
-//! bench ── starts ──> bench-part count ── starts, traces ──> pipe-producer (all threads)
-//!   ^                        |      stops at each entry and exit of a call <──┘
+//! bench ── starts ──> bench-part count ── starts, counts ──> pipe-producer (all threads)
+//!   ^                        |
 //!   └── {"system_calls": …} ─┘
 //! ```
 //!
-//! Each call costs the program two stops, which is some hundred times what the call itself costs: so nothing
-//! else is measured in the same run.
+//! By the kernel's tracepoint where that is allowed. Else under ptrace(2), as `strace -c -f` does it: each call
+//! then stops the program twice, which takes some hundred times what the call itself takes. A count that
+//! depends on which side is faster is another one then.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
@@ -16,6 +16,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use clap::ValueEnum;
 use nix::errno::Errno;
 use nix::sys::ptrace::{self, Options};
 use nix::sys::signal::{Signal, kill};
@@ -23,24 +24,59 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::bench::before;
+use crate::bench::tracepoint::Counter;
 use crate::stop;
 
-/// How the refusal of ptrace begins, by which the bench knows it.
-pub const REFUSED: &str = "error: ptrace is refused here";
+/// Who counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Means {
+    /// The kernel, by perf_event_open: hardly slower; needs root
+    Tracepoint,
+    /// This program, by ptrace: slower by far
+    Ptrace,
+}
+
+impl Means {
+    /// The best that this machine allows.
+    pub fn best() -> Means {
+        if Counter::of_children().is_ok() { Means::Tracepoint } else { Means::Ptrace }
+    }
+
+    /// As it is said on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Means::Tracepoint => "tracepoint",
+            Means::Ptrace => "ptrace",
+        }
+    }
+}
+
+/// How it begins when this machine does not let us count, by which the bench knows it.
+pub const REFUSED: &str = "error: counting is refused here";
 
 /// Runs a program to its end, prints how many system calls it made, and ends with its status.
 ///
 /// # Errors
-/// When it cannot be started, or not be traced: by Yama, by a container's filter, or because it is traced
-/// already.
-pub fn count(program: &[OsString]) -> Result<bool> {
+/// When it cannot be started.
+pub fn count(means: Means, program: &[OsString]) -> Result<bool> {
     let mut command = Command::new(&program[0]);
     command.args(&program[1..]);
-    before::traced(&mut command);
+    let mut counter = None;
+    match means {
+        Means::Tracepoint => match Counter::of_children() {
+            Ok(zero) => counter = Some(zero),
+            Err(e) => {
+                eprintln!("{REFUSED}: {e:#}");
+                return Ok(false);
+            }
+        },
+        Means::Ptrace => before::traced(&mut command),
+    }
     let main = match command.spawn() {
         Ok(child) => Pid::from_raw(child.id() as i32),
-        Err(e) if e.raw_os_error() == Some(Errno::EPERM as i32) => {
-            eprintln!("{REFUSED}: {e}");
+        // By Yama, by a container's filter, or because it is traced already.
+        Err(e) if means == Means::Ptrace && e.raw_os_error() == Some(Errno::EPERM as i32) => {
+            eprintln!("{REFUSED}: ptrace: {e}");
             return Ok(false);
         }
         Err(e) => return Err(e).with_context(|| format!("start {}", program[0].display())),
@@ -52,9 +88,27 @@ pub fn count(program: &[OsString]) -> Result<bool> {
         }
         kill(main, Signal::SIGTERM)
     });
-    let (calls, status) = trace(main)?;
+    let (calls, status) = match &mut counter {
+        Some(counter) => {
+            let status = end_of(main)?;
+            (counter.read().context("read the counter")?, status)
+        }
+        None => trace(main)?,
+    };
     println!("{{\"system_calls\":{calls}}}");
     std::process::exit(status);
+}
+
+/// Waits for the program to end: its status.
+fn end_of(main: Pid) -> Result<i32> {
+    loop {
+        match waitpid(main, None) {
+            Ok(WaitStatus::Exited(_, code)) => return Ok(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => return Ok(128 + signal as i32),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(e) => return Err(e).context("wait for the program"),
+        }
+    }
 }
 
 /// Follows a program that has just been started, and all of its threads and children: how many system calls

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::bench::before;
-use crate::bench::count::REFUSED;
+use crate::bench::count::{Means, REFUSED};
 use crate::bench::subject::{Pattern, Subject, slots};
 use crate::cast::{Cast, Event, Usage};
 use crate::pairs::{self, Pair, Role};
@@ -29,7 +29,7 @@ pub struct Run {
     /// How many items.
     pub items: u64,
     /// Whether the system calls are counted; if so, nothing else is to be believed.
-    pub counted: bool,
+    pub counted: Option<Means>,
 }
 
 /// What was found.
@@ -59,15 +59,15 @@ impl std::error::Error for Refused {}
 
 /// This machine does not let us count system calls.
 #[derive(Debug)]
-pub struct NoPtrace(String);
+pub struct NoCount(String);
 
-impl fmt::Display for NoPtrace {
+impl fmt::Display for NoCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for NoPtrace {}
+impl std::error::Error for NoCount {}
 
 /// Where pairs are run.
 #[derive(Debug)]
@@ -101,7 +101,7 @@ impl Track {
     /// Runs a pair once, with `limit` for all of it. Nothing is left, whatever happened.
     ///
     /// # Errors
-    /// [`Refused`], [`NoPtrace`], [`Stopped`](crate::stop::Stopped); else a side failed, or an item was lost, doubled, out of order
+    /// [`Refused`], [`NoCount`], [`Stopped`](crate::stop::Stopped); else a side failed, or an item was lost, doubled, out of order
     /// or damaged.
     pub fn run(&self, run: &Run, limit: Duration) -> Result<Sample> {
         let result = self.play(run, limit);
@@ -153,7 +153,7 @@ impl Track {
             sample.usage.cpu += usage.cpu;
             sample.usage.voluntary += usage.voluntary;
             sample.usage.involuntary += usage.involuntary;
-            if run.counted {
+            if run.counted.is_some() {
                 let calls = side.json("system_calls")["system_calls"].as_u64();
                 sample.calls += calls.context("the system calls were not counted")?;
             }
@@ -187,9 +187,10 @@ impl Track {
         let more = if role == Role::Producer { &only_producer[..] } else { &[] };
         let args: Vec<_> = both.iter().chain(more).map(String::as_str).collect();
         let mut command = self.stage.command(pair(run.subject), role, &args);
-        if run.counted {
+        if let Some(means) = run.counted {
             let mut counting = Command::new(&self.itself);
-            counting.args(["bench-part", "count", "--"]).arg(command.get_program()).args(command.get_args());
+            counting.args(["bench-part", "count", means.name(), "--"]);
+            counting.arg(command.get_program()).args(command.get_args());
             counting.envs(command.get_envs().filter_map(|(key, value)| Some((key, value?))));
             counting.stdin(Stdio::null());
             command = counting;
@@ -237,7 +238,7 @@ impl Side {
     fn check(&self, role: Role, run: &Run) -> Result<()> {
         let error = self.lines.iter().rev().find_map(|line| line.strip_prefix("error: "));
         if let Some(refused) = self.lines.iter().find(|line| line.starts_with(REFUSED)) {
-            bail!(NoPtrace(refused.trim_start_matches("error: ").to_owned()));
+            bail!(NoCount(refused.trim_start_matches("error: ").to_owned()));
         }
         match self.status {
             // Before its first item, and not for want of the other side.
@@ -287,7 +288,7 @@ mod tests {
     use crate::bench::subject::SUBJECTS;
 
     fn run() -> Run {
-        Run { subject: &SUBJECTS[0], pattern: Pattern::Stream, size: 64, items: 10, counted: false }
+        Run { subject: &SUBJECTS[0], pattern: Pattern::Stream, size: 64, items: 10, counted: None }
     }
 
     fn reports() -> [Value; 2] {

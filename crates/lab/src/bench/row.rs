@@ -6,8 +6,9 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use crate::bench::count::Means;
 use crate::bench::figure::{Figure, bytes};
-use crate::bench::measure::{NoPtrace, Refused, Run, Sample, Track};
+use crate::bench::measure::{NoCount, Refused, Run, Sample, Track};
 use crate::bench::subject::{Pattern, Subject};
 use crate::cast::Usage;
 use crate::stop::Stopped;
@@ -22,7 +23,7 @@ pub struct Row {
     samples: Vec<Sample>,
     /// How many items the consumer has checked, in all rounds.
     verified: u64,
-    calls: Option<f64>,
+    calls: Figure,
     /// Why the calls were not counted.
     pub no_calls: Option<String>,
     /// Why there are no figures.
@@ -49,11 +50,11 @@ impl Row {
     /// Nothing is known yet.
     pub fn new(subject: &'static Subject, pattern: Pattern, size: usize) -> Row {
         Row {
-            run: Run { subject, pattern, size, items: 1, counted: false },
+            run: Run { subject, pattern, size, items: 1, counted: None },
             start_up: Usage::default(),
             samples: Vec::new(),
             verified: 0,
-            calls: None,
+            calls: Figure::default(),
             no_calls: None,
             trouble: None,
         }
@@ -104,30 +105,31 @@ impl Row {
         Ok(())
     }
 
-    /// Counts the system calls of n and of 2n items: what start-up costs is in both.
-    pub fn count_calls(&mut self, track: &Track, time: Duration, refused: &mut Option<String>) -> Result<()> {
-        if self.trouble.is_some() {
+    /// Counts the system calls of one item and of many: what start-up costs is in both.
+    pub fn count_calls(&mut self, track: &Track, time: Duration, means: Means) -> Result<()> {
+        if self.trouble.is_some() || self.no_calls.is_some() {
             return Ok(());
         }
-        if refused.is_none() {
-            let n = match self.run.pattern {
-                Pattern::Paced => 100,
-                _ => 2000,
-            };
-            let n = self.run.items.min(n);
-            let count = |items| -> Result<u64> {
-                Ok(track.run(&Run { items, counted: true, ..self.run }, limit(time))?.calls)
-            };
-            match count(n).and_then(|once| Ok((once, count(2 * n)?))) {
-                Ok((once, twice)) => {
-                    self.calls = Some((twice as f64 - once as f64) / n as f64);
-                    self.verified += 3 * n;
-                }
-                Err(e) if e.is::<NoPtrace>() => *refused = Some(e.to_string()),
-                failed => self.heed(failed).map(drop)?,
+        // Slowed, a fraction of a run takes as long as a run does.
+        let many = match (means, self.run.pattern) {
+            (Means::Tracepoint, Pattern::Stream) => self.run.items / 4,
+            (Means::Tracepoint, _) => self.run.items / 2,
+            (Means::Ptrace, Pattern::Paced) => 100,
+            (Means::Ptrace, _) => 2000,
+        };
+        let many = many.clamp(2, self.run.items);
+        let count = |items| -> Result<f64> {
+            let run = Run { items, counted: Some(means), ..self.run };
+            Ok(track.run(&run, limit(time))?.calls as f64)
+        };
+        match count(1).and_then(|one| Ok((count(many)? - one) / (many - 1) as f64)) {
+            Ok(calls) => {
+                self.calls.0.push(calls);
+                self.verified += many;
             }
+            Err(e) if e.is::<NoCount>() => self.no_calls = Some(e.to_string()),
+            failed => self.heed(failed).map(drop)?,
         }
-        self.no_calls.clone_from(refused);
         Ok(())
     }
 
@@ -192,8 +194,8 @@ impl Row {
     }
 
     /// Likewise, if they could be counted.
-    pub fn calls(&self) -> f64 {
-        self.calls.unwrap_or(f64::NAN)
+    pub fn calls(&self) -> &Figure {
+        &self.calls
     }
 
     /// For the file.
@@ -213,7 +215,7 @@ impl Row {
                 "cpu_ns": self.cpu_ns().json(),
                 "voluntary_switches": self.switches().json(),
                 "involuntary_switches": self.preempted().json(),
-                "system_calls": self.calls,
+                "system_calls": self.calls.json(),
             },
         });
         match &self.trouble {

@@ -3,6 +3,7 @@
 use console::Style;
 
 use crate::bench::Args;
+use crate::bench::count::Means;
 use crate::bench::figure::{bytes, bytes_per_s, number, per_item, time, times};
 use crate::bench::floor::Floors;
 use crate::bench::machine::Others;
@@ -11,12 +12,12 @@ use crate::bench::subject::Pattern;
 use crate::play::say;
 
 /// Prints all of it.
-pub fn print(args: &Args, rows: &[Row], floors: &Floors, others: Others) {
+pub fn print(args: &Args, means: Means, rows: &[Row], floors: &Floors, others: Others) {
     let of = |pattern| rows.iter().filter(|r| r.run.pattern == pattern).collect::<Vec<_>>();
     let sizes = args.size.len() > 1;
     stream(&of(Pattern::Stream), floors, sizes);
     latency(&of(Pattern::Paced), &of(Pattern::RoundTrip), args, floors, sizes);
-    legend(args, rows, floors, others);
+    legend(args, means, rows, floors, others);
 }
 
 /// Tells which rows have failed: whether none has.
@@ -82,7 +83,7 @@ fn stream(rows: &[&Row], floors: &Floors, sizes: bool) {
             times(each / floors.call_ns.median()),
             time(row.cpu_ns().median()),
             per_item(row.switches().median()),
-            per_item(row.calls()),
+            per_item(row.calls().median()),
         );
     }
     println!();
@@ -154,12 +155,12 @@ fn costly(row: &Row, sizes: bool, [first, spread, second, third]: &[String; 4], 
             times(ratio),
             time(row.cpu_ns().median()),
             per_item(row.switches().median()),
-            per_item(row.calls()),
+            per_item(row.calls().median()),
         ),
     }
 }
 
-fn legend(args: &Args, rows: &[Row], floors: &Floors, others: Others) {
+fn legend(args: &Args, means: Means, rows: &[Row], floors: &Floors, others: Others) {
     let dim = Style::new().dim();
     let copy = |rate: f64| {
         let size = args.size[0];
@@ -182,21 +183,25 @@ fn legend(args: &Args, rows: &[Row], floors: &Floors, others: Others) {
         ),
     );
     let uncounted = rows.iter().find_map(|r| r.no_calls.as_ref());
-    let calls = match uncounted {
-        None => "in runs of their own of n and 2n items under ptrace, which slows them: (calls(2n) − calls(n)) / n"
+    let calls = match (means, uncounted) {
+        (_, Some(why)) => format!("not known: {}", why.trim_start_matches("counting is ")),
+        (Means::Ptrace, None) => "counted in runs of their own under ptrace, which slows each call a \
+                                     hundredfold: where it matters who is faster, there are more of them than \
+                                     in the measured runs"
             .to_owned(),
-        Some(why) => format!("not counted: {why}"),
+        (Means::Tracepoint, None) => "counted in runs of their own by the kernel's tracepoint, at nearly full speed".to_owned(),
     };
     println!();
     say(
         &dim,
         "",
         &format!(
-            "Medians of {} rounds; ±: half of what lies between the slowest and the fastest, in percent; max: of \
+            "Medians of {} round{}; ±: half of what lies between the slowest and the fastest, in percent; max: of \
              all rounds. ×call, ×bare: how many times the floor. Per item, both sides together, without start-up: \
-             CPU time, voluntary context switches (each is a wait), system calls ({calls}). The pause between paced \
+             CPU time, voluntary context switches (each is a wait), calls (system calls, {calls}). The pause between paced \
              items is in their costs. Each item was checked by the consumer.",
-            args.rounds
+            args.rounds,
+            if args.rounds == 1 { "" } else { "s" },
         ),
     );
     if others.busy + others.stolen > 0.05 {

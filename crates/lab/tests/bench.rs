@@ -1,0 +1,370 @@
+//! `ipc-lab bench`: what it finds with the real pairs, and with stand-ins that do wrong what they are told to.
+
+use std::io::Write;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+const LAB: &str = env!("CARGO_BIN_EXE_ipc-lab");
+
+fn printed(output: &Output) -> String {
+    String::from_utf8_lossy(&[&output.stdout[..], &output.stderr].concat()).into_owned()
+}
+
+fn lab(args: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(LAB).args(args).output().expect("start ipc-lab");
+    (output.status.code(), printed(&output))
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    for args in [
+        &["carrier-pigeon"][..],
+        &["shm:spinlock"],
+        &["--size", "many"],
+        &["--size", "64,"],
+        &["--rounds", "0"],
+        &["--count", "1"],
+        &["--time", "0"],
+        &["--interval", "0"],
+        &["--pin=4000,4001"],
+        &["--pin=0"],
+        &["--pattern", "zigzag"],
+        &["--calls", "guess"],
+    ] {
+        let (status, printed) = lab(&[&["bench"], args].concat());
+        assert!(status == Some(2) && printed.contains("error: "), "{args:?}: {status:?} {printed}");
+    }
+}
+
+/// How many system calls the echo makes for so many exchanges, from its start to its end.
+fn calls(means: &str, exchanges: usize) -> Option<u64> {
+    let mut echo = Command::new(LAB);
+    echo.args(["bench-part", "count", means, "--", LAB, "bench-part", "echo"]);
+    echo.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut echo = echo.spawn().expect("start ipc-lab");
+    let sent = echo.stdin.take().expect("piped").write_all(&vec![0; 8 * exchanges]);
+    let output = echo.wait_with_output().expect("wait");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    if errors.contains("counting is refused here") {
+        return None;
+    }
+    sent.expect("it reads");
+    assert!(output.status.success(), "{errors}");
+    assert_eq!(&output.stdout[..8 * exchanges].len() % 8, 0);
+    let last = String::from_utf8_lossy(&output.stdout[8 * exchanges..]).into_owned();
+    let counted: Value = serde_json::from_str(&last).unwrap_or_else(|e| panic!("{last}: {e}"));
+    Some(counted["system_calls"].as_u64().expect("a number"))
+}
+
+#[test]
+fn every_system_call_is_counted_once() {
+    let mut counted = 0;
+    for means in ["ptrace", "tracepoint"] {
+        let (Some(few), Some(many)) = (calls(means, 100), calls(means, 300)) else { continue };
+        counted += 1;
+        // A read and a write for each.
+        assert_eq!(many - few, 400, "{means}");
+    }
+    assert!(counted > 0, "this machine allows neither ptrace nor tracepoints");
+}
+
+#[test]
+fn a_counted_program_keeps_its_threads_its_output_and_its_status() {
+    // Itself has a thread for what it passes on, and the shell makes a child.
+    let nested = ["bench-part", "count", "tracepoint", "--", "sh", "-c", "echo said; (exit 3)"];
+    let (status, printed) = lab(&nested);
+    let refused = printed.contains("counting is refused here");
+    assert!(refused || (status == Some(3) && printed.starts_with("said\n{\"system_calls\":")), "{printed}");
+    let (status, printed) = lab(&["bench-part", "count", "ptrace", "--", "sh", "-c", "echo said; (exit 3)"]);
+    let refused = printed.contains("counting is refused here");
+    assert!(refused || (status == Some(3) && printed.starts_with("said\n{\"system_calls\":")), "{printed}");
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn a_debug_build_is_refused() {
+    let (status, printed) = lab(&["bench", "pipe"]);
+    assert!(status == Some(1) && printed.contains("cargo build --release"), "{printed}");
+}
+
+/// What a debug build refuses to do.
+#[cfg(not(debug_assertions))]
+mod released {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use std::process::Child;
+    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::time::{Duration, Instant};
+
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    use tempfile::TempDir;
+
+    use super::*;
+
+    /// A program that a child being started holds open for writing cannot be run (`ETXTBSY`), and pairs that are
+    /// measured at the same time disturb each other: one test at a time.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+    fn alone() -> MutexGuard<'static, ()> {
+        ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// In one line, however it was wrapped.
+    fn unwrapped(printed: &str) -> String {
+        printed.split_whitespace().collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs the bench on the real pairs: its status, what it printed, what it wrote.
+    fn measured(args: &[&str]) -> (Option<i32>, String, Value) {
+        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+        cargo.args(["build", "--quiet", "--offline", "--release", "--workspace", "--bins"]);
+        assert!(cargo.status().expect("run cargo").success(), "the binaries could not be built");
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("made/bench.json");
+        let mut bench = Command::new(LAB);
+        bench.args(["bench", "--rounds", "2", "--time", "50ms", "--json"]).arg(&file).args(args);
+        let tmp = dir.path().join("tmp");
+        fs::create_dir(&tmp).expect("mkdir");
+        let output = bench.env("TMPDIR", &tmp).output().expect("start ipc-lab");
+        assert_eq!(fs::read_dir(&tmp).expect("tmp").count(), 0, "something was left");
+        let written = fs::read_to_string(&file).unwrap_or_default();
+        (output.status.code(), printed(&output), serde_json::from_str(&written).unwrap_or_default())
+    }
+
+    fn row<'a>(all: &'a Value, method: &str, pattern: &str) -> &'a Value {
+        let mut rows = all["rows"].as_array().expect("rows").iter();
+        rows.find(|r| r["method"] == method && r["pattern"] == pattern).expect("the row")
+    }
+
+    #[track_caller]
+    fn number(value: &Value) -> f64 {
+        value.as_f64().unwrap_or_else(|| panic!("{value} is no number"))
+    }
+
+    #[test]
+    fn two_methods_are_measured_and_every_figure_is_plausible() {
+        let _guard = alone();
+        let (status, printed, all) = measured(&["pipe", "shm:ring", "--count", "3000"]);
+        assert_eq!(status, Some(0), "{printed}");
+        assert!(printed.lines().all(|l| l.chars().count() <= 110), "{printed}");
+        assert!(!printed.contains('\x1b'), "colours are for terminals: {printed:?}");
+        for key in ["cpu", "cpus", "kernel", "load_before", "build"] {
+            assert!(!all["machine"][key].is_null(), "{key}: {all:#}");
+        }
+        assert_eq!(all["settings"]["rounds"], 2);
+
+        let floor = |key: &str| number(&all["floors"][key]["median"]);
+        assert!(floor("system_call_ns") > 1.0 && floor("copy_64KiB_bytes_per_s") > 1e8, "{all:#}");
+        // To and fro are two calls on either side at the least.
+        assert!(floor("pipe_round_trip_ns") > 2.0 * floor("system_call_ns"), "{:#}", all["floors"]);
+
+        let rows = all["rows"].as_array().expect("rows");
+        let mut found: Vec<_> = rows.iter().map(|r| format!("{} {}", r["method"], r["pattern"])).collect();
+        found.sort();
+        let wanted = [
+            r#""pipe" "paced""#,
+            r#""pipe" "round-trip""#,
+            r#""pipe" "stream""#,
+            r#""shm" "paced""#,
+            r#""shm" "stream""#,
+        ];
+        assert_eq!(found, wanted);
+        for row in rows {
+            let items = number(&row["items"]);
+            assert!(number(&row["verified"]) >= 2.0 * items && row["size"] == 64, "{row:#}");
+            let rate = &row["items_per_s"];
+            assert_eq!(rate["rounds"].as_array().map(Vec::len), Some(2));
+            let [min, median, max] = ["min", "median", "max"].map(|k| number(&rate[k]));
+            assert!(0.0 < min && min <= median && median <= max, "{row:#}");
+            assert!((number(&row["bytes_per_s"]["median"]) / median - 64.0).abs() < 1.0, "{row:#}");
+            let [p50, p99, max] = ["p50", "p99", "max"].map(|q| number(&row["latency_ns"][q]["median"]));
+            assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{row:#}");
+            assert!(number(&row["per_item"]["cpu_ns"]["median"]) > 0.0, "{row:#}");
+        }
+        // Not one item came before its pause of 2 ms, and no run took much longer than it was to.
+        let paced = row(&all, "shm", "paced");
+        assert!(
+            number(&paced["items_per_s"]["max"]) < 1000.0 && number(&paced["items"]) == 25.0,
+            "{paced:#}"
+        );
+    }
+
+    #[test]
+    fn a_pipe_costs_a_call_an_item_and_a_ring_at_most_a_wake_and_a_wait() {
+        let _guard = alone();
+        for means in ["ptrace", "tracepoint"] {
+            let pattern = ["--pattern", "stream", "--count", "20000"];
+            let (status, printed, all) =
+                measured(&[&["pipe", "mq:sysv", "shm:ring", "--calls", means], &pattern[..]].concat());
+            assert_eq!(status, Some(0), "{printed}");
+            if printed.contains("not known") {
+                assert!(printed.contains("refused here"), "{printed}");
+                continue;
+            }
+            let calls = |method| number(&row(&all, method, "stream")["per_item"]["system_calls"]["median"]);
+            // Every frame is written on its own. Start-ups differ by a few calls, in thousands of items.
+            assert!(calls("pipe") > 0.98, "{all:#}");
+            assert!(calls("mq") > 1.98, "msgsnd and msgrcv: {all:#}");
+            assert!(calls("shm") < 2.1, "{all:#}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_carried_is_a_row_of_its_own_and_no_failure() {
+        let _guard = alone();
+        let args = ["socket:unix", "pipe", "--pattern", "stream", "--count", "2", "--size", "64,17MiB"];
+        let (status, printed, all) = measured(&args);
+        assert_eq!(status, Some(0), "{printed}");
+        let rows = all["rows"].as_array().expect("rows");
+        let refused: Vec<_> = rows.iter().filter(|r| !r["refused"].is_null()).collect();
+        assert!(refused.len() == 1 && refused[0]["size"] == 17 << 20, "{all:#}");
+        let why = refused[0]["refused"].as_str().expect("words");
+        assert!(why.contains("--max-frame 16777216") && printed.contains("17 MiB"), "{why}: {printed}");
+        assert!(refused[0]["items_per_s"]["median"].is_null(), "{all:#}");
+        let (status, printed, _) = measured(&["socket:unix", "--size", "17MiB", "--count", "2"]);
+        assert_eq!(status, Some(1), "no row has figures: {printed}");
+    }
+
+    #[test]
+    fn where_ptrace_is_refused_the_rest_is_measured() {
+        let _guard = alone();
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("bench.json");
+        // A program that is traced already cannot be traced again.
+        let mut outer = Command::new(LAB);
+        outer.args(["bench-part", "count", "ptrace", "--", LAB, "bench", "pipe", "--calls", "ptrace"]);
+        outer.args(["--pattern", "stream", "--rounds", "1", "--count", "100", "--json"]).arg(&file);
+        let output = outer.output().expect("start ipc-lab");
+        let printed = printed(&output);
+        assert_eq!(output.status.code(), Some(0), "{printed}");
+        assert!(unwrapped(&printed).contains("not known: refused here: ptrace"), "{printed}");
+        let all: Value = serde_json::from_str(&fs::read_to_string(&file).expect("written")).expect("JSON");
+        let row = row(&all, "pipe", "stream");
+        assert!(row["per_item"]["system_calls"]["median"].is_null(), "{row:#}");
+        assert!(
+            row["system_calls_not_counted"].as_str().is_some_and(|why| why.contains("ptrace")),
+            "{row:#}"
+        );
+        assert!(number(&row["items_per_s"]["median"]) > 0.0, "{row:#}");
+    }
+
+    /// `$FAULT` says what goes wrong, once there is more than one item.
+    const CONSUMER: &str = r#"#!/bin/sh
+mkfifo "$XDG_RUNTIME_DIR/f"
+echo waiting
+[ "$FAULT" = hang ] && { rm "$XDG_RUNTIME_DIR/f"; exec sleep 1000; }
+[ "$FAULT" = refused ] && { rm "$XDG_RUNTIME_DIR/f"; exec sleep 1000; }
+read -r items size < "$XDG_RUNTIME_DIR/f"
+rm "$XDG_RUNTIME_DIR/f"
+lost=0; got=$items; variant=fifo
+if [ "$items" -gt 1 ]; then
+  case $FAULT in
+    lost) lost=1; got=$((items - 1));;
+    fewer) got=$((items - 1));;
+    died) kill -9 $$;;
+    failed) echo "error: no room"; exit 4;;
+    other) variant=anonymous;;
+    left) touch "$XDG_RUNTIME_DIR/left";;
+  esac
+fi
+echo "{\"role\":\"consumer\",\"method\":\"pipe\",\"variant\":\"$variant\",\"items\":$got,\"bytes\":$((got * size)),\"elapsed_s\":0.01,\"lost\":$lost,\"gaps\":0,\"duplicated\":0,\"reordered\":0,\"corrupted\":0,\"latency_ns\":{\"p50\":1,\"p99\":2,\"max\":3}}"
+"#;
+    const PRODUCER: &str = r#"#!/bin/sh
+[ "$FAULT" = hang ] && exec sleep 1000
+[ "$FAULT" = refused ] && { echo "error: an item of that size is too large"; exit 2; }
+for arg; do
+  case $last in --count) items=$arg;; --size) size=$arg;; esac
+  last=$arg
+done
+echo "$items $size" > "$XDG_RUNTIME_DIR/f"
+echo "{\"role\":\"producer\",\"method\":\"pipe\",\"variant\":\"fifo\",\"items\":$items,\"bytes\":$((items * size)),\"elapsed_s\":0.01}"
+"#;
+
+    /// A directory with the program and the stand-ins.
+    fn stage() -> TempDir {
+        let dir = tempfile::tempdir().expect("a directory");
+        fs::copy(LAB, dir.path().join("ipc-lab")).expect("copy the program");
+        for (role, script) in [("consumer", CONSUMER), ("producer", PRODUCER)] {
+            let path = dir.path().join(format!("pipe-{role}"));
+            fs::write(&path, script).expect("write");
+            fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("chmod");
+        }
+        fs::create_dir(dir.path().join("tmp")).expect("mkdir");
+        dir
+    }
+
+    fn start(dir: &Path, fault: &str) -> Child {
+        let mut bench = Command::new(dir.join("ipc-lab"));
+        bench.args(["bench", "pipe", "--pattern", "stream", "--rounds", "2", "--count", "5"]);
+        bench.args(["--time", "10ms", "--json"]).arg(dir.join("bench.json"));
+        bench.env("FAULT", fault).env("TMPDIR", dir.join("tmp"));
+        bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start ipc-lab")
+    }
+
+    /// Waits for the end, after which nothing may be left: the status, and all that was printed.
+    fn end(dir: &Path, bench: Child) -> (Option<i32>, String) {
+        let output = bench.wait_with_output().expect("wait");
+        let left: Vec<_> = fs::read_dir(dir.join("tmp")).expect("tmp").flatten().map(|e| e.path()).collect();
+        assert!(left.is_empty(), "{left:?}");
+        (output.status.code(), printed(&output))
+    }
+
+    #[test]
+    fn each_fault_fails_the_run_and_is_named_with_its_row() {
+        let _guard = alone();
+        let dir = stage();
+        let (status, printed) = end(dir.path(), start(dir.path(), "none"));
+        assert!(status == Some(0) && !printed.contains("FAILED"), "{printed}");
+        for (fault, finding) in [
+            ("lost", "1 items lost"),
+            ("fewer", "4 of 5 items were received"),
+            ("died", "pipe-consumer ended with 137"),
+            ("failed", "pipe-consumer ended with 4: no room"),
+            ("other", "says that it is"),
+            ("left", "left behind"),
+        ] {
+            let (status, printed) = end(dir.path(), start(dir.path(), fault));
+            assert_eq!(status, Some(1), "{fault}: {printed}");
+            let line = unwrapped(&printed);
+            assert!(line.contains("FAILED pipe fifo stream 64 B: "), "{fault}: {printed}");
+            assert!(line.contains(finding), "{fault}: {printed}");
+            let all = fs::read_to_string(dir.path().join("bench.json")).expect("written");
+            let all: Value = serde_json::from_str(&all).expect("JSON");
+            assert!(!row(&all, "pipe", "stream")["failed"].is_null(), "{fault}: {all:#}");
+        }
+        let (status, printed) = end(dir.path(), start(dir.path(), "refused"));
+        assert!(status == Some(1) && printed.contains("too large"), "{printed}");
+        assert!(!printed.contains("FAILED"), "a size that does not fit is no failure: {printed}");
+    }
+
+    #[test]
+    fn a_signal_ends_it_within_a_second_and_its_processes_too() {
+        let _guard = alone();
+        for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143), (Signal::SIGHUP, 129)] {
+            let dir = stage();
+            let bench = start(dir.path(), "hang");
+            let children = format!("/proc/{0}/task/{0}/children", bench.id());
+            let deadline = Instant::now() + Duration::from_secs(10);
+            let children = loop {
+                let pids = fs::read_to_string(&children).expect("it runs");
+                let pids: Vec<_> = pids.split_whitespace().map(String::from).collect();
+                if pids.len() == 2 {
+                    break pids;
+                }
+                assert!(Instant::now() < deadline, "two children: {pids:?}");
+                std::thread::yield_now();
+            };
+            let asked = Instant::now();
+            kill(Pid::from_raw(bench.id() as i32), signal).expect("it runs");
+            let (status, printed) = end(dir.path(), bench);
+            assert_eq!(status, Some(code), "{printed}");
+            assert!(asked.elapsed() < Duration::from_secs(2));
+            for pid in children {
+                assert!(!Path::new("/proc").join(&pid).exists(), "{pid} still runs");
+            }
+        }
+    }
+}
