@@ -12,6 +12,7 @@ mod docs;
 mod pairs;
 mod play;
 mod ps;
+mod record;
 mod send;
 mod stage;
 #[allow(unsafe_code)] // signal handlers
@@ -57,6 +58,8 @@ enum Command {
         #[command(subcommand)]
         part: bench::Part,
     },
+    /// Draws a recorded run: who ran, who waited, and which item crossed when
+    Record(record::Args),
     /// Shows every channel of this machine: who holds it, how full it is, and whether its owners are dead
     Ps(ps::Args),
     /// Removes what killed processes have left behind, and nothing else
@@ -93,6 +96,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Play { methods } => demo::play(&pairs::named(methods)),
         Command::Bench(args) => bench::bench(args),
         Command::BenchPart { part } => part.play(),
+        Command::Record(args) => record::record(args),
         Command::Ps(args) => ps::ps(args),
         Command::Clean(args) => clean::clean(args),
         Command::CopyTest { crates } => copy_test::copy_test(crates),

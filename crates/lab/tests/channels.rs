@@ -18,7 +18,22 @@ use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
 use serde_json::Value;
 
-use binaries::{directory, pair};
+use binaries::directory;
+
+/// The pair of a method, with arguments of both sides.
+fn pair(method: &str, both: &'static [&'static str]) -> Pair {
+    // A test's few pairs live as long as the test.
+    let binary = |role: &str| -> &'static str {
+        directory().join(format!("{method}-{role}")).to_str().expect("UTF-8").to_owned().leak()
+    };
+    Pair {
+        producer: binary("producer"),
+        consumer: binary("consumer"),
+        both,
+        only_producer: &[],
+        only_consumer: &[],
+    }
+}
 
 /// A pair, and what is to be seen of it.
 struct Case {

@@ -1,7 +1,10 @@
 //! The guide's pictures: drawn in one style, readable by a machine, and in need of nothing but themselves.
 
+mod binaries;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
 
 fn images() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/images")
@@ -133,4 +136,75 @@ fn what_counts_as_a_fault() {
         let bad = good.replacen(from, to, 1);
         assert_ne!(faults(&bad, style), Vec::<String>::new(), "{from} -> {to}");
     }
+}
+
+fn record(args: &[&str]) -> Output {
+    Command::new(binaries::directory().join("ipc-lab")).arg("record").args(args).output().expect("ipc-lab")
+}
+
+/// What the picture's description tells.
+fn words(svg: &str) -> String {
+    let words = svg.split_once("<desc>").and_then(|(_, rest)| rest.split_once("</desc>"));
+    words.expect("a description").0.to_owned()
+}
+
+#[test]
+fn a_recorded_run_is_drawn_with_all_its_items_and_waits() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let style = fs::read_to_string(images().join("style.css")).expect("style.css");
+    // What each scene is for: how many items cross, and who waits for what.
+    let scenes = [
+        ("pipe", 4, "(pipe empty)"),
+        ("mq", 5, "(queue full 3/3"),
+        ("shm", 4, "(buffer full 2/2"),
+        ("mmap", 5, ""),
+        ("socket", 7, "(no consumer yet)"),
+        ("rpc", 3, "(no reply yet"),
+    ];
+    std::thread::scope(|threads| {
+        for (method, items, wait) in scenes {
+            let (dir, style) = (dir.path(), &style);
+            threads.spawn(move || {
+                let file = dir.join(method);
+                let output = record(&[method, "--out", file.to_str().expect("UTF-8")]);
+                assert!(output.status.success(), "{method}: {output:?}");
+                let svg = fs::read_to_string(&file).expect("the picture");
+                assert_eq!(faults(&svg, style), Vec::<String>::new(), "{method}");
+                let count = |text: &str| svg.matches(text).count();
+                assert_eq!(count("marker-end=\"url(#tip-producer)\""), items, "{method}: arrows");
+                assert_eq!(count("class=\"item\""), items, "{method}: boxes");
+                let replies = if method == "rpc" { items } else { 0 };
+                assert_eq!(count("marker-end=\"url(#tip-consumer)\""), replies, "{method}: replies");
+                let words = words(&svg);
+                assert!(words.contains(wait), "{method}: {words}");
+                if method == "mmap" {
+                    let times: Vec<f64> = words
+                        .split("runs from ")
+                        .skip(1)
+                        .flat_map(|run| run.split(' ').take(4).collect::<Vec<_>>())
+                        .filter_map(|word| word.parse().ok())
+                        .collect();
+                    assert!(matches!(times[..], [_, end, start, ..] if end < start), "they meet: {words}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn a_run_of_ones_own_is_drawn_or_says_why_not() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let file = dir.path().join("own.svg");
+    let out = file.to_str().expect("UTF-8");
+    let own =
+        ["pipe", "--out", out, "--producer", "--count 2 --interval 150ms", "--consumer", "--delay 10ms"];
+    assert!(record(&own).status.success());
+    let svg = fs::read_to_string(&file).expect("the picture");
+    assert_eq!(svg.matches("class=\"item\"").count(), 2);
+    fs::remove_file(&file).expect("remove");
+    let output = record(&["pipe", "--out", out, "--producer", "--size -1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(said.contains("the producer ended with 2: error: "), "{said}");
+    assert!(!file.exists());
 }

@@ -4,8 +4,6 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use common::testkit::Pair;
-
 /// Where all of them are, `ipc-lab` among them.
 pub fn directory() -> &'static Path {
     static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
@@ -22,19 +20,4 @@ pub fn directory() -> &'static Path {
         assert!(cargo.status().expect("run cargo").success(), "build the binaries");
         dir.to_owned()
     })
-}
-
-/// The pair of a method, with arguments of both sides.
-pub fn pair(method: &str, both: &'static [&'static str]) -> Pair {
-    // A test's few pairs live as long as the test.
-    let binary = |role: &str| -> &'static str {
-        directory().join(format!("{method}-{role}")).to_str().expect("UTF-8").to_owned().leak()
-    };
-    Pair {
-        producer: binary("producer"),
-        consumer: binary("consumer"),
-        both,
-        only_producer: &[],
-        only_consumer: &[],
-    }
 }
