@@ -13,7 +13,7 @@
 //! shows when the machine stops.
 //!
 //! - *none* and *async* promise nothing then. Linux knows by itself which pages are dirty, so that its MS_ASYNC
-//!   has nothing left to do (since 2.6.19); it is the system call that POSIX has for it, and costs one.
+//!   has nothing left to do (since 2.6.19). It is what POSIX has for it, and costs two system calls a record.
 //! - *sync* promises that a record is on the device when `commit` returns. The tail moves in between, because a
 //!   tail on the device that counts bytes which are not there would make the file a damaged one.
 //! - The consumer's head is written with the header, and before room that it gave back is used again: else an

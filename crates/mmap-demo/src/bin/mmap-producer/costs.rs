@@ -32,6 +32,18 @@ pub fn report(args: &Args, session: &mut Session, producer: &Producer) -> Result
     Ok(())
 }
 
+/// The file, and how many bytes are unread in it, if it was left in good order.
+pub fn what_stays(args: &Args, path: &str, left: &Option<io::Result<u64>>, start_hint: &str) -> String {
+    let stays = match left {
+        Some(Ok(0)) if !args.private => ", all of it read".into(),
+        Some(Ok(unread)) if !args.private => {
+            format!(", with {unread} bytes that a consumer has yet to read (start one with: {start_hint})")
+        }
+        _ => String::new(),
+    };
+    format!("{path} stays{stays}; remove it with: rm {path}")
+}
+
 /// `--private`: `ours` bytes are unread in this process's copy. How many are in the file?
 pub fn all_is_lost(path: &str, ours: u64, sent: u64) -> Result<()> {
     let file = inspect(path.as_ref())?.map_or(0, |seen| seen.unread);

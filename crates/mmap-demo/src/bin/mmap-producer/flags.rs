@@ -32,7 +32,7 @@ pub struct Args {
 pub enum Kept {
     /// No promise: the kernel writes the pages to the device when it likes
     None,
-    /// No promise, but msync(MS_ASYNC) after each item, which is one system call and on Linux nothing more
+    /// No promise, but msync(MS_ASYNC) after each item: two system calls, which on Linux change nothing
     Async,
     /// An item that is reported as sent is on the device: msync(MS_SYNC) twice for each
     Sync,

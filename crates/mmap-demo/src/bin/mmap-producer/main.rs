@@ -47,18 +47,10 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let in_good_order = sent.is_ok() || session.stopped().is_some();
     let left = in_good_order.then(|| end.producer.finish());
     costs::report(args, session, &end.producer)?;
+    session.report.note(costs::what_stays(args, &path, &left, &end.start_hint));
     let Some(left) = left else { return sent };
     if args.private {
         return sent.and(costs::all_is_lost(&path, left?, session.report.items()));
-    }
-    match &left {
-        Ok(0) => session.report.note(format!("{path} stays, all of it read; remove it with: rm {path}")),
-        Ok(unread) => session.report.note(format!(
-            "{path} stays, with {unread} bytes that a consumer has yet to read (start one with: {}); \
-             remove it with: rm {path}",
-            end.start_hint
-        )),
-        Err(_) => {}
     }
     sent.and(left.map(|_| ()).context("leave"))
 }
