@@ -19,7 +19,7 @@ fn main() -> io::Result<()> {
 
 fn produce(api: Api) -> io::Result<()> {
     let name = format!("example-{}", std::process::id());
-    let shape = Shape { api, capacity: None, size: 64 };
+    let shape = Shape { api, capacity: None, size: 64, structs: false };
     let mut queue = Sender::create(Place::open()?.channel(&name, "mq"), &shape)?;
     for kind in [1, 2, 3] {
         queue.send(kind, format!("message {kind}").as_bytes())?;

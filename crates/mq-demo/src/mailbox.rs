@@ -19,6 +19,7 @@
 //! in common is here. Nobody polls: their `watch`es tell when names or the registry have changed, and
 //! then `look` is to be called. A call that sends or receives a message makes one system call and no more.
 
+use std::ffi::c_long;
 use std::fmt;
 use std::io::{self, ErrorKind};
 
@@ -26,7 +27,8 @@ use common::place::{Attached, Attachment, Channel, Guard, Role};
 
 use crate::posix::PosixQueue;
 use crate::registry::{self, Api, Record};
-use crate::sysv::SysvQueue;
+use crate::rendezvous;
+use crate::sysv::{Select, SysvQueue};
 
 /// How a process leaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,27 +72,58 @@ pub(crate) enum Queue {
 }
 
 impl Queue {
-    pub(crate) fn create(channel: &Channel, record: &Record) -> io::Result<Queue> {
-        match record.api {
-            Api::Sysv => {
-                let bytes = record.capacity.saturating_mul(record.size);
-                SysvQueue::create(record.key, bytes, record.size).map(Queue::Sysv)
-            }
-            Api::Posix => {
-                PosixQueue::create(&posix_name(channel), record.capacity, record.size).map(Queue::Posix)
-            }
+    /// A System V queue is found by its key, a POSIX queue by its name.
+    pub(crate) fn create(api: Api, key: i32, name: &str, capacity: usize, size: usize) -> io::Result<Queue> {
+        match api {
+            Api::Sysv => SysvQueue::create(key, capacity.saturating_mul(size), size).map(Queue::Sysv),
+            Api::Posix => PosixQueue::create(name, capacity, size).map(Queue::Posix),
         }
     }
 
-    /// The queue that a registry leads to, if it is still there.
-    pub(crate) fn open(channel: &Channel, record: &Record) -> io::Result<Option<Queue>> {
-        let queue = match record.api {
-            Api::Sysv => SysvQueue::open(record.key, record.size).map(Queue::Sysv),
-            Api::Posix => PosixQueue::open(&posix_name(channel)).map(Queue::Posix),
+    /// The queue, if it is there.
+    pub(crate) fn open(api: Api, key: i32, name: &str, size: usize) -> io::Result<Option<Queue>> {
+        let queue = match api {
+            Api::Sysv => SysvQueue::open(key, size).map(Queue::Sysv),
+            Api::Posix => PosixQueue::open(name).map(Queue::Posix),
         };
         match queue {
             Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::ConnectionAborted) => Ok(None),
             queue => queue.map(Some),
+        }
+    }
+
+    /// The queue that a registry leads to, if it is still there.
+    pub(crate) fn of(channel: &Channel, record: &Record) -> io::Result<Option<Queue>> {
+        Queue::open(record.api, record.key, &posix_name(channel), record.size)
+    }
+
+    /// Adds a message. `kind` is its type (positive) or its priority (from 0 to 32767).
+    pub(crate) fn send(&mut self, kind: c_long, message: &[u8], block: bool) -> io::Result<()> {
+        // What does not fit is too high for the kernel too, which says so.
+        let priority = u32::try_from(kind).unwrap_or(u32::MAX);
+        match (self, block) {
+            (Queue::Sysv(queue), true) => queue.send(kind, message),
+            (Queue::Sysv(queue), false) => queue.try_send(kind, message),
+            (Queue::Posix(queue), true) => queue.send(priority, message),
+            (Queue::Posix(queue), false) => queue.try_send(priority, message),
+        }
+    }
+
+    /// Takes a message out; a POSIX queue's next, whatever is selected. Its type or priority.
+    pub(crate) fn receive(&mut self, select: Select, block: bool) -> io::Result<c_long> {
+        match (self, block) {
+            (Queue::Sysv(queue), true) => queue.receive(select),
+            (Queue::Sysv(queue), false) => queue.try_receive(select),
+            (Queue::Posix(queue), true) => queue.receive().map(c_long::from),
+            (Queue::Posix(queue), false) => queue.try_receive().map(c_long::from),
+        }
+    }
+
+    /// The message that was received last.
+    pub(crate) fn message(&self) -> &[u8] {
+        match self {
+            Queue::Sysv(queue) => queue.message(),
+            Queue::Posix(queue) => queue.message(),
         }
     }
 
@@ -120,7 +153,7 @@ impl Queue {
 }
 
 /// POSIX queues of all run-time directories share one name space: `/ipc-lab-UID-NAME`.
-fn posix_name(channel: &Channel) -> String {
+pub(crate) fn posix_name(channel: &Channel) -> String {
     let path = channel.path();
     let name = path.file_stem().unwrap_or_default().to_string_lossy();
     format!("/ipc-lab-{}-{name}", nix::unistd::geteuid())
@@ -153,6 +186,12 @@ pub(crate) fn bury(
         record.died += died as u64;
         registry::write(channel, record)?;
     }
+    forget_dead(guard, channel, attached)
+}
+
+/// Removes the names of the dead, and the queues of their own.
+pub(crate) fn forget_dead(guard: &Guard<'_>, channel: &Channel, attached: &[Attached]) -> io::Result<()> {
+    rendezvous::clear(channel, attached);
     guard.forget_dead().map(drop)
 }
 
@@ -176,12 +215,13 @@ pub(crate) fn leave(
         }
     }
     guard.detach(attachment);
-    if guard.attached()?.iter().any(|a| a.alive) {
+    let attached = guard.attached()?;
+    if attached.iter().any(|a| a.alive) {
         return Ok((record, None));
     }
-    guard.forget_dead()?;
+    forget_dead(&guard, channel, &attached)?;
     if let Some(record) = &record
-        && let Some(queue) = Queue::open(channel, record)?
+        && let Some(queue) = Queue::of(channel, record)?
     {
         let messages = queue.messages()?;
         // Without a consumer nobody would ever know that this stream has been.

@@ -5,8 +5,11 @@ use std::io::{self, ErrorKind};
 
 use common::place::{Attached, Attachment, Channel, Role, Watch};
 
+use crate::card;
+use crate::direct;
 use crate::mailbox::{Leaving, Left, Queue, bury, dead, in_use, leave, living};
 use crate::registry::{self, Api, Record};
+use crate::rendezvous::Receipts;
 pub use crate::sysv::Select;
 
 /// Why there is nothing more to come.
@@ -41,6 +44,7 @@ impl Receiver {
         bury(&guard, &channel, &guard.attached()?, record.as_mut())?;
         let past = record.map_or((0, 0), |r| (r.key, r.died));
         let attachment = Some(guard.attach(Role::Consumer)?);
+        card::write_takes(&channel, select)?;
         drop(guard);
         Ok(Receiver { channel, attachment, api, select, open: None, past, producers: 0, end: None })
     }
@@ -89,14 +93,8 @@ impl Receiver {
     }
 
     fn take(&mut self, block: bool) -> io::Result<Option<c_long>> {
-        let taken = match (&mut self.open, block) {
-            (Some((_, Queue::Sysv(queue))), true) => queue.receive(self.select),
-            (Some((_, Queue::Sysv(queue))), false) => queue.try_receive(self.select),
-            (Some((_, Queue::Posix(queue))), true) => queue.receive().map(c_long::from),
-            (Some((_, Queue::Posix(queue))), false) => queue.try_receive().map(c_long::from),
-            (None, _) => Err(ErrorKind::NotConnected.into()),
-        };
-        match taken {
+        let Some((_, queue)) = &mut self.open else { return Err(ErrorKind::NotConnected.into()) };
+        match queue.receive(self.select, block) {
             Ok(kind) => Ok(Some(kind)),
             Err(e) if e.kind() == ErrorKind::WouldBlock => match self.end {
                 None => Err(e),
@@ -119,11 +117,17 @@ impl Receiver {
 
     /// The message that was received last.
     pub fn message(&self) -> &[u8] {
-        match &self.open {
-            Some((_, Queue::Sysv(queue))) => queue.message(),
-            Some((_, Queue::Posix(queue))) => queue.message(),
-            None => &[],
-        }
+        self.open.as_ref().map_or(&[], |(_, queue)| queue.message())
+    }
+
+    /// Whether the types say which [struct](crate::structs) each message is.
+    pub fn structs(&self) -> bool {
+        self.open.as_ref().is_some_and(|(record, _)| record.structs)
+    }
+
+    /// Receipts for producers that want them.
+    pub fn receipts(&self) -> Receipts {
+        Receipts::new(self.channel.clone(), self.api)
     }
 
     /// Looks who is attached, and whether the stream has ended.
@@ -148,7 +152,7 @@ impl Receiver {
         }
         if self.key() != Some(record.key) {
             // The first look at this queue.
-            if let Some(queue) = Queue::open(&self.channel, &record)? {
+            if let Some(queue) = Queue::of(&self.channel, &record)? {
                 // Whoever goes on from an old queue to a new one was counted there.
                 record.consumers += u64::from(self.open.is_none());
                 registry::write(&self.channel, &record)?;
@@ -161,6 +165,10 @@ impl Receiver {
         let past = if self.past.0 == record.key { self.past.1 } else { 0 };
         let dead = dead(attached, Role::Producer);
         self.end = match (self.producers, dead) {
+            // Nobody else can send what this one selects.
+            (_, Some(name)) if direct::partner(self.select) == Some(name.pid) => {
+                Some(End::Died(Some(name.pid)))
+            }
             (1.., _) => None,
             (0, Some(name)) => Some(End::Died(Some(name.pid))),
             (0, None) if record.died > past => Some(End::Died(None)),
@@ -177,7 +185,10 @@ impl Receiver {
     pub fn gauge(&self) -> String {
         match self.open.as_ref().and_then(|(_, queue)| queue.messages().ok()) {
             None | Some(0) => "queue empty".into(),
-            Some(n) => format!("none of the {n} messages in the queue is of a selected type"),
+            Some(n) => match direct::partner(self.select) {
+                Some(pid) => format!("none of the {n} messages in the queue says that it is from {pid}"),
+                None => format!("none of the {n} messages in the queue is of a selected type"),
+            },
         }
     }
 

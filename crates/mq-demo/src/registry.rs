@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! $ cat $XDG_RUNTIME_DIR/demo.mq
-//! ipc-lab mq 1                 what this is, and the version of it
+//! ipc-lab mq 2                 what this is, and the version of it
 //! api sysv                     or posix
 //! key 1532947683               of the System V queue; of a POSIX queue only the random mark of this one
 //! capacity 10                  messages
 //! size 96                      bytes of the largest message
+//! structs 0                    1: the messages' types say which struct each is
 //! producers 2                  that have ever attached to this queue
 //! consumers 1                  that have ever opened this queue, or those before it that they go on from
 //! died 0                       producers whose names were found without their lock
@@ -32,7 +33,7 @@ use nix::sys::stat::Mode;
 pub const LENGTH: usize = 256;
 
 /// The first line.
-const MAGIC: &str = "ipc-lab mq 1";
+const MAGIC: &str = "ipc-lab mq 2";
 
 /// Which of the two families of calls a queue belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +66,8 @@ pub struct Record {
     pub capacity: usize,
     /// Bytes of the largest message.
     pub size: usize,
+    /// Whether the messages' types say which [struct](crate::structs) each is.
+    pub structs: bool,
     /// How many producers have ever attached to this queue.
     pub producers: u64,
     /// How many consumers have ever opened this queue, or those before it if consumers went on from them.
@@ -78,17 +81,18 @@ pub struct Record {
 impl Record {
     fn encode(&self) -> [u8; LENGTH] {
         let text = format!(
-            "{MAGIC}\napi {}\nkey {}\ncapacity {}\nsize {}\nproducers {}\nconsumers {}\ndied {}\ngoodbye {}\n",
+            "{MAGIC}\napi {}\nkey {}\ncapacity {}\nsize {}\nstructs {}\nproducers {}\nconsumers {}\ndied {}\ngoodbye {}\n",
             self.api.name(),
             self.key,
             self.capacity,
             self.size,
+            u8::from(self.structs),
             self.producers,
             self.consumers,
             self.died,
             u8::from(self.goodbye),
         );
-        // Nine lines with seven numbers of at most 20 digits: never more than 220 bytes.
+        // Ten lines with numbers of at most 20 digits: never more than 230 bytes.
         let mut bytes = [b' '; LENGTH];
         bytes[LENGTH - 1] = b'\n';
         bytes[..text.len()].copy_from_slice(text.as_bytes());
@@ -110,6 +114,11 @@ impl Record {
             "posix" => Api::Posix,
             _ => return Err("api"),
         };
+        let truth = |name, number| match number {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(name),
+        };
         let mut number = |name| value(name)?.parse::<u64>().map_err(|_| name);
         let record = Record {
             api,
@@ -117,14 +126,11 @@ impl Record {
             capacity: number("capacity")?.try_into().map_err(|_| "capacity")?,
             // No kernel takes a message of more than 16 MiB, and nobody makes a buffer for one.
             size: number("size")?.try_into().ok().filter(|n| *n <= 1 << 24).ok_or("size")?,
+            structs: truth("structs", number("structs")?)?,
             producers: number("producers")?,
             consumers: number("consumers")?,
             died: number("died")?,
-            goodbye: match number("goodbye")? {
-                0 => false,
-                1 => true,
-                _ => return Err("goodbye"),
-            },
+            goodbye: truth("goodbye", number("goodbye")?)?,
         };
         if lines.next().is_some() { Err("end") } else { Ok(record) }
     }
@@ -225,6 +231,7 @@ mod tests {
         key: i32::MAX,
         capacity: usize::MAX,
         size: 1 << 24,
+        structs: true,
         producers: u64::MAX,
         consumers: u64::MAX,
         died: u64::MAX,
@@ -248,12 +255,13 @@ mod tests {
         let text = String::from_utf8(LARGEST.encode().to_vec()).expect("text");
         let max = u64::MAX.to_string();
         for (from, to, line) in [
-            ("ipc-lab mq 1", "ipc-lab mq 2", MAGIC),
+            ("ipc-lab mq 2", "ipc-lab mq 1", MAGIC),
             ("api posix", "api other", "api"),
             ("key 2147483647", "key 2147483648", "key"),
             ("key 2147483647", "key 0", "key"),
             ("size 16777216", "size 16777217", "size"),
             ("size 16777216", "size -1", "size"),
+            ("structs 1", "structs 2", "structs"),
             ("consumers", "consumer", "consumers"),
             (&format!("died {max}"), &format!("died {max}0"), "died"),
             ("goodbye 1", "goodbye 2", "goodbye"),

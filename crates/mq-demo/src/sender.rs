@@ -5,8 +5,10 @@ use std::io::{self, ErrorKind};
 
 use common::place::{Attached, Attachment, Channel, Role, Watch};
 
-use crate::mailbox::{Leaving, Left, Queue, bury, in_use, leave, living};
+use crate::direct::Link;
+use crate::mailbox::{Leaving, Left, Queue, bury, forget_dead, in_use, leave, living, posix_name};
 use crate::registry::{self, Api, Record};
+use crate::rendezvous::Held;
 
 /// What a producer wants the queue to be like.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,8 @@ pub struct Shape {
     pub capacity: Option<usize>,
     /// Bytes of the largest message.
     pub size: usize,
+    /// Whether the types say which [struct](crate::structs) each message is.
+    pub structs: bool,
 }
 
 /// A producer's end of a mailbox. Dropping it without a goodbye is a failure, and consumers are told so.
@@ -27,6 +31,8 @@ pub struct Sender {
     record: Record,
     queue: Queue,
     consumers: usize,
+    link: Option<Link>,
+    held: Option<Held>,
 }
 
 impl Sender {
@@ -51,7 +57,7 @@ impl Sender {
                     (record, queue)
                 }
                 None => {
-                    guard.forget_dead()?;
+                    forget_dead(&guard, &channel, &attached)?;
                     make(&channel, shape, counted)?
                 }
             };
@@ -63,7 +69,8 @@ impl Sender {
         match made {
             Ok((record, queue)) => {
                 drop(guard);
-                Ok(Sender { channel, attachment: Some(attachment), record, queue, consumers })
+                let attachment = Some(attachment);
+                Ok(Sender { channel, attachment, record, queue, consumers, link: None, held: None })
             }
             Err(e) => {
                 guard.detach(attachment);
@@ -86,10 +93,7 @@ impl Sender {
     /// # Errors
     /// `Interrupted` by a signal: nothing was sent. `ConnectionAborted` if the queue was removed.
     pub fn send(&mut self, kind: c_long, message: &[u8]) -> io::Result<()> {
-        match &mut self.queue {
-            Queue::Sysv(queue) => queue.send(kind, message),
-            Queue::Posix(queue) => queue.send(priority(kind), message),
-        }
+        self.queue.send(kind, message, true)
     }
 
     /// The same, but fails with `WouldBlock` when the queue is full.
@@ -97,18 +101,61 @@ impl Sender {
     /// # Errors
     /// As [`Sender::send`].
     pub fn try_send(&mut self, kind: c_long, message: &[u8]) -> io::Result<()> {
-        match &mut self.queue {
-            Queue::Sysv(queue) => queue.try_send(kind, message),
-            Queue::Posix(queue) => queue.try_send(priority(kind), message),
-        }
+        self.queue.send(kind, message, false)
+    }
+
+    /// Sends to one process alone from now on, by messages of the type [`direct::to`](crate::direct::to).
+    pub fn link(&mut self, link: Link) {
+        self.link = Some(link);
+    }
+
+    /// The one that this producer sends to, if to one alone.
+    pub fn linked(&self) -> Option<&Link> {
+        self.link.as_ref()
+    }
+
+    /// Wants a [receipt](crate::rendezvous) for each message from now on, on a queue of this process's own.
+    ///
+    /// # Errors
+    /// The limit that was reached.
+    pub fn want_receipts(&mut self) -> io::Result<()> {
+        let _guard = self.channel.lock()?;
+        self.held = Some(Held::create(&self.channel, self.record.api)?);
+        Ok(())
+    }
+
+    /// To be called once `number` was sent: [`Sender::held`] waits for its receipt.
+    pub fn expect(&mut self, number: u64) {
+        self.held.iter_mut().for_each(|held| held.expect(number));
+    }
+
+    /// Waits, if it may `block`, until the expected message has been received.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal; `WouldBlock` if it was not received yet.
+    pub fn held(&mut self, block: bool) -> io::Result<()> {
+        self.held.as_mut().map_or(Ok(()), |held| held.wait(block))
+    }
+
+    /// Why the sender is held.
+    pub fn held_why(&self) -> String {
+        self.held.as_ref().map_or_else(String::new, Held::why)
     }
 
     /// Looks who is attached.
     ///
     /// # Errors
-    /// When the directory of names cannot be read.
+    /// `ConnectionAborted` if the one has gone that this producer sends to, or that had the expected message in hand.
     pub fn look(&mut self) -> io::Result<()> {
-        self.consumers = self.channel.lock()?.living(Role::Consumer)?;
+        let guard = self.channel.lock()?;
+        let attached = guard.attached()?;
+        self.consumers = living(&attached, Role::Consumer);
+        if let Some(link) = &mut self.link {
+            link.look(&self.channel, &attached)?;
+        }
+        if let Some(held) = &mut self.held {
+            held.look(&attached, self.queue.messages()?)?;
+        }
         Ok(())
     }
 
@@ -166,6 +213,8 @@ impl Sender {
 
     fn leave(&mut self, how: Leaving) -> io::Result<Option<Left>> {
         let Some(attachment) = self.attachment.take() else { return Ok(None) };
+        // Before the name, which leads to it.
+        self.held = None;
         Ok(leave(&self.channel, attachment, how)?.1)
     }
 }
@@ -176,15 +225,10 @@ impl Drop for Sender {
     }
 }
 
-fn priority(kind: c_long) -> u32 {
-    // What does not fit is too high for the kernel too, which says so.
-    u32::try_from(kind).unwrap_or(u32::MAX)
-}
-
 /// The queue that is there, if it has to be kept: producers use it, or it holds messages. Any other is removed.
 fn found(channel: &Channel, attached: &[Attached]) -> io::Result<Option<(Record, Queue)>> {
     let Some(record) = registry::read(channel)? else { return Ok(None) };
-    let Some(queue) = Queue::open(channel, &record)? else { return Ok(None) };
+    let Some(queue) = Queue::of(channel, &record)? else { return Ok(None) };
     if let Queue::Posix(queue) = &queue
         && attached.iter().all(|a| !a.alive)
     {
@@ -199,7 +243,7 @@ fn found(channel: &Channel, attached: &[Attached]) -> io::Result<Option<(Record,
 }
 
 fn check_shape(channel: &Channel, record: &Record, shape: &Shape) -> io::Result<()> {
-    let Record { api, capacity, size, .. } = record;
+    let Record { api, capacity, size, structs, .. } = record;
     if *api != shape.api {
         return Err(in_use(channel, &format!("it is a {} queue (--api {0})", api.name())));
     }
@@ -207,6 +251,10 @@ fn check_shape(channel: &Channel, record: &Record, shape: &Shape) -> io::Result<
         let why =
             format!("its messages have up to {size} bytes, header included; these would have {}", shape.size);
         return Err(in_use(channel, &why));
+    }
+    if shape.structs != *structs {
+        let no = if *structs { "" } else { "no " };
+        return Err(in_use(channel, &format!("its messages are {no}structs (--structs)")));
     }
     if shape.capacity.is_some_and(|n| n != *capacity) {
         return Err(in_use(channel, &format!("its capacity is {capacity}")));
@@ -228,13 +276,14 @@ fn make(channel: &Channel, shape: &Shape, consumers: u64) -> io::Result<(Record,
             key: registry::random_key()?,
             capacity,
             size: shape.size,
+            structs: shape.structs,
             producers: 0,
             consumers,
             died: 0,
             goodbye: false,
         };
         registry::write(channel, &record)?;
-        match Queue::create(channel, &record) {
+        match Queue::create(record.api, record.key, &posix_name(channel), capacity, record.size) {
             Ok(queue) => return Ok((record, queue)),
             // A System V key that somebody else has: one in two thousand million.
             Err(e) if e.kind() == ErrorKind::AlreadyExists && shape.api == Api::Sysv => {}

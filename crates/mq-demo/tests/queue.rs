@@ -1,83 +1,18 @@
 //! What message queues add to the contract: selection, many at once, ends and deaths, limits.
 
+mod queues;
+
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::time::Duration;
 
-use common::testkit::{Outcome, Pair, Process, Sandbox};
-use mq_demo::posix::PosixQueue;
+use common::testkit::{Pair, Process, Sandbox};
 use mq_demo::sysv::SysvQueue;
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
-const SYSV: Pair = Pair {
-    producer: env!("CARGO_BIN_EXE_mq-producer"),
-    consumer: env!("CARGO_BIN_EXE_mq-consumer"),
-    both: &[],
-    only_producer: &[],
-    only_consumer: &[],
-};
-const POSIX: Pair = Pair { both: &["--api", "posix"], ..SYSV };
-const BOTH: [Pair; 2] = [SYSV, POSIX];
-
-/// A sandbox that also finds the queues which are left behind.
-struct Queues(Sandbox);
-
-impl Queues {
-    fn new() -> Queues {
-        Queues(Sandbox::new())
-    }
-
-    fn producer(&self, pair: &Pair, args: &[&str]) -> Process {
-        self.0.producer(pair, args)
-    }
-
-    fn consumer(&self, pair: &Pair, args: &[&str]) -> Process {
-        self.0.consumer(pair, args)
-    }
-
-    fn registry(&self) -> std::path::PathBuf {
-        self.0.dir().join(format!("{}.mq", self.0.name()))
-    }
-
-    /// The System V queue's key, as the registry has it.
-    fn key(&self) -> i32 {
-        let text = std::fs::read_to_string(self.registry()).expect("read the registry");
-        let key = text.lines().find_map(|l| l.strip_prefix("key ")).expect("a line with the key");
-        key.parse().expect("a number")
-    }
-
-    fn posix_name(&self) -> String {
-        format!("/ipc-lab-{}-{}", geteuid(), self.0.name())
-    }
-}
-
-impl Drop for Queues {
-    fn drop(&mut self) {
-        let left = PosixQueue::open(&self.posix_name());
-        if let Ok(queue) = &left {
-            let _ = queue.remove();
-        }
-        if !std::thread::panicking() {
-            assert!(left.is_err(), "{} is left", self.posix_name());
-        }
-    }
-}
-
-/// The items that a consumer has printed, in its order: (producer's pid, number).
-fn received(outcome: &Outcome) -> Vec<(u32, u64)> {
-    let item = |line: &str| {
-        let mut words = line.strip_prefix("received #")?.split_whitespace();
-        let seq = words.next()?.parse().ok()?;
-        Some((words.nth(3)?.parse().ok()?, seq))
-    };
-    outcome.stdout.lines().filter_map(item).collect()
-}
-
-fn numbers(outcome: &Outcome) -> Vec<u64> {
-    received(outcome).into_iter().map(|(_, seq)| seq).collect()
-}
+use crate::queues::{BOTH, POSIX, Queues, SYSV, numbers, received};
 
 #[test]
 fn three_producers_and_three_consumers_have_every_item_once() {
@@ -87,11 +22,13 @@ fn three_producers_and_three_consumers_have_every_item_once() {
         for consumer in &consumers {
             consumer.wait_for_stderr("waiting for a producer");
         }
+        let host = queues.host(&pair, &["--size", "64"]);
         let producers = [0; 3]
             .map(|_| queues.producer(&pair, &["--count", "5000", "--interval", "0", "--quiet", "--json"]));
         for producer in producers {
             assert_eq!(producer.end().expect(0).number("items"), 5000);
         }
+        host.end();
         let mut all = BTreeSet::new();
         for consumer in consumers {
             let ended = consumer.end().expect(0);

@@ -7,6 +7,7 @@ use clap::Parser;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use common::args;
 use mq_demo::registry::Api;
+use mq_demo::{direct, structs};
 
 /// Sends items into a message queue: whole messages that the kernel keeps until somebody takes them
 #[derive(Parser, Debug)]
@@ -21,14 +22,27 @@ pub struct Args {
     /// How many items of --size the queue holds [default: 10, or fewer if the kernel's limits are lower]
     #[arg(long, value_name = "N", value_parser = capacity, help_heading = "Message queue")]
     pub capacity: Option<usize>,
-    /// System V: the message types, in turn; each is positive [default: 1]
-    #[arg(long = "type", value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(i64).range(1..),
+    /// System V: the message types, in turn, 1 to 4294967295 [default: one that says which process sent it]
+    #[arg(long = "type", value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(i64).range(1..=direct::LAST_TYPE),
         allow_negative_numbers = true, conflicts_with = "priorities", help_heading = "Message queue")]
     types: Vec<c_long>,
     /// POSIX: the priorities, in turn, 0 to 32767; the highest is received first [default: 0]
     #[arg(long = "priority", value_name = "N,…", value_delimiter = ',', value_parser = clap::value_parser!(i64).range(0..32768),
         help_heading = "Message queue")]
     priorities: Vec<c_long>,
+    /// System V: send to this process alone, a consumer that was started with --direct
+    #[arg(long, value_name = "PID", value_parser = clap::value_parser!(u32).range(1..=i64::from(direct::LAST_PID)),
+        conflicts_with_all = ["types", "structs"], help_heading = "Message queue")]
+    pub to: Option<u32>,
+    /// System V: send structs of three layouts; type 1 is a reading, 2 a text, 3 a command
+    #[arg(long, conflicts_with_all = ["input", "size"], help_heading = "Message queue")]
+    pub structs: bool,
+    /// Wait for each item until it has been received: say how long that was
+    #[arg(long, conflicts_with = "nonblocking", help_heading = "Message queue")]
+    pub rendezvous: bool,
+    /// Print how much of its memory the kernel gives to message queues, and what happens beyond it
+    #[arg(long, help_heading = "Message queue")]
+    pub limits: bool,
 }
 
 const TERMINALS: &str = "\
@@ -45,14 +59,26 @@ fn capacity(text: &str) -> Result<usize, String> {
 
 impl Args {
     /// The types or priorities that the items have in turn.
-    pub fn kinds(&self) -> io::Result<&[c_long]> {
-        match (self.api, &self.types[..], &self.priorities[..]) {
-            (Api::Sysv, [], []) => Ok(&[1]),
-            (Api::Posix, [], []) => Ok(&[0]),
-            (Api::Sysv, types, []) => Ok(types),
-            (Api::Posix, [], priorities) => Ok(priorities),
-            (Api::Sysv, ..) => Err(wrong_usage("--priority needs --api posix (System V has --type)")),
-            (Api::Posix, ..) => Err(wrong_usage("--type needs --api sysv (POSIX has --priority)")),
+    pub fn kinds(&self) -> io::Result<Vec<c_long>> {
+        let (first, last) = structs::KINDS;
+        match self.api {
+            Api::Sysv if !self.priorities.is_empty() => {
+                Err(wrong_usage("--priority needs --api posix (System V has --type)"))
+            }
+            Api::Sysv if self.structs && self.types.iter().any(|kind| !(first..=last).contains(kind)) => {
+                Err(wrong_usage("with --structs the types are 1 (a reading), 2 (a text) and 3 (a command)"))
+            }
+            Api::Sysv if !self.types.is_empty() => Ok(self.types.clone()),
+            Api::Sysv if self.structs => Ok((first..=last).collect()),
+            Api::Sysv => Ok(vec![self.to.map_or(direct::from(std::process::id()), direct::to)]),
+            Api::Posix if !self.types.is_empty() => {
+                Err(wrong_usage("--type needs --api sysv (POSIX has --priority)"))
+            }
+            Api::Posix if self.structs || self.to.is_some() => {
+                Err(wrong_usage("--structs and --to need --api sysv (a POSIX message has no type)"))
+            }
+            Api::Posix if !self.priorities.is_empty() => Ok(self.priorities.clone()),
+            Api::Posix => Ok(vec![0]),
         }
     }
 }
