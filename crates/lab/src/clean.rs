@@ -16,6 +16,7 @@ use common::place::{self, Guard, Place};
 use console::Style;
 use mmap_demo::map::Map;
 use mq_demo::registry::{self, Api};
+use mq_demo::rendezvous;
 use mq_demo::sysv::SysvQueue;
 use nix::mqueue::mq_unlink;
 use nix::sys::mman::shm_unlink;
@@ -156,17 +157,26 @@ fn remove(channel: &Channel, args: &Args) -> Result<(Vec<String>, Option<String>
     match fate(&now, args) {
         Fate::Leave(why) => Ok((Vec::new(), Some(why))),
         Fate::Keep(why) => {
-            guard.forget_dead()?;
+            forget_dead(&now, &names, &guard)?;
             Ok((pieces(&now, false), Some(why)))
         }
         Fate::Remove => match remove_object(&now, &names, &guard)? {
             Some(why) => Ok((Vec::new(), Some(why))),
             None => {
-                guard.forget_dead()?;
+                forget_dead(&now, &names, &guard)?;
                 Ok((pieces(&now, true), None))
             }
         },
     }
+}
+
+/// Removes the names of the dead, and the queues for receipts to which they lead.
+fn forget_dead(channel: &Channel, names: &place::Channel, guard: &Guard<'_>) -> Result<()> {
+    if channel.ending == "mq" {
+        rendezvous::clear(names, &guard.attached()?);
+    }
+    guard.forget_dead()?;
+    Ok(())
 }
 
 /// Removes the object and what leads to it, under the guard; or says why not.
