@@ -26,7 +26,7 @@ use crate::datagram::{DATA, GONE, GOODBYE, HEADER, HELLO, drops, header, number,
 
 /// How long is waited for what a goodbye has overtaken.
 const LATE: Duration = Duration::from_millis(200);
-/// So many streams are remembered; more than that are not let in.
+/// So many streams are remembered, and more than that are not let in at once.
 const STREAMS: usize = 4096;
 
 /// What [`UdpConsumer::receive`] returns.
@@ -119,8 +119,10 @@ impl UdpConsumer {
     /// `WouldBlock`, or, if `block`, `Interrupted`.
     pub fn meet(&mut self, block: bool) -> io::Result<Option<String>> {
         while !self.met {
-            if let Some(Arrival::Notice(notice)) = self.next(block)? {
-                return Ok(Some(notice));
+            match self.next(block)? {
+                Some(Arrival::Notice(notice)) => return Ok(Some(notice)),
+                Some(Arrival::Item) => return Ok(Some("an item came after its stream's end".into())),
+                _ => {}
             }
         }
         Ok(None)
@@ -139,7 +141,7 @@ impl UdpConsumer {
                 Err(e) if ended && e.kind() == ErrorKind::WouldBlock => {
                     let late = self.late.saturating_duration_since(Instant::now());
                     if late.is_zero() {
-                        (self.met, self.streams) = (false, BTreeMap::new());
+                        self.met = false;
                         return Ok(Arrival::End(self.lost.take().map_or(Ok(()), Err)));
                     }
                     if !block {
@@ -175,6 +177,10 @@ impl UdpConsumer {
                 "a foreign datagram of {len} B from {from} is no item"
             ))));
         };
+        if self.streams.len() >= STREAMS {
+            // Those who might still ask whether their goodbye was heard.
+            self.streams.retain(|_, s| !s.ended);
+        }
         let full = self.streams.len() >= STREAMS;
         let known = match self.streams.get_mut(&stream) {
             Some(known) if known.from == from => known,
@@ -187,6 +193,9 @@ impl UdpConsumer {
                 self.met = true;
                 self.say(HELLO, stream, &[], from);
                 return Ok(None);
+            }
+            None if kind == HELLO => {
+                return Ok(Some(Arrival::Notice(format!("{from} has to wait: there are {STREAMS} streams"))));
             }
             None => {
                 // It has met another consumer, which was killed: ours is the answer of one who has left.

@@ -291,3 +291,23 @@ fn an_ordinary_user_can_run_it() {
     sandbox.producer(&UDP, &["--nonblocking", "--count", "5", "--interval", "100ms"]).end().expect(0);
     consumer.end().expect(0).says("null message").all_well(5);
 }
+
+#[test]
+fn thousands_of_producers_one_after_the_other_are_no_more_than_one() {
+    let sandbox = Sandbox::new();
+    let consumer = sandbox.consumer(&UDP, &["--json", "--quiet"]);
+    consumer.wait_for_stderr("waiting for a producer");
+    let raw = Raw::producer(&sandbox);
+    raw.say(HELLO, 0, &[]);
+    assert_eq!(raw.hear().0, HELLO);
+    for stream in 1..5000 {
+        raw.say(HELLO, stream, &[]);
+        assert_eq!(raw.hear(), (HELLO, stream, vec![]));
+        raw.say(GOODBYE, stream, &0u64.to_le_bytes());
+        for _ in 0..3 {
+            assert_eq!(raw.hear(), (GOODBYE, stream, 0u64.to_le_bytes().to_vec()));
+        }
+    }
+    raw.say(GOODBYE, 0, &0u64.to_le_bytes());
+    consumer.end().expect(0);
+}

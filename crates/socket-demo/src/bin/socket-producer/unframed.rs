@@ -14,7 +14,7 @@ pub fn run(address: Address, items: &mut Items, session: &mut Session) -> Result
     session
         .report
         .note(format!("{items} items in {writes} writes, and nothing in the stream says where one ends"));
-    sent.with_context(|| format!("write to the socket, which had taken {items} items"))
+    sent.with_context(|| format!("write to the consumer, after {items} items"))
 }
 
 /// The loop: every item is written, then the stream is ended.
