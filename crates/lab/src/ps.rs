@@ -125,5 +125,6 @@ fn row(channel: &Channel) -> [String; 6] {
 fn whose(channel: &Channel) -> String {
     let user = if channel.owner == geteuid() { String::new() } else { format!(" (user {})", channel.owner) };
     let dir = channel.dir.as_deref().map(Path::display);
-    dir.map_or_else(|| "no known name leads to:".into(), |d| format!("{d}:")) + &user
+    dir.map_or_else(|| "no name in a directory that is known here leads to:".into(), |d| format!("{d}:"))
+        + &user
 }

@@ -385,6 +385,34 @@ fn root_sees_other_users_channels_and_removes_none() {
     }
 }
 
+#[test]
+fn an_abstract_socket_is_seen_though_no_directory_names_it() {
+    let pair = pair("socket", &["--transport", "abstract"]);
+    let sandbox = Sandbox::new();
+    let consumer = sandbox.consumer(&pair, &["--delay", "1h"]);
+    let producer = sandbox.producer(&pair, &["--interval", "0", "--count", "0"]);
+    consumer.wait_for_stdout("received #0");
+    producer.wait_for_stderr("blocked");
+    let everywhere = |command: &str| {
+        let mut ps = Command::new(directory().join("ipc-lab"));
+        ps.args([command, "--name", sandbox.name()]);
+        if command == "ps" {
+            ps.arg("--json");
+        }
+        Process::spawn(ps).end().expect(0)
+    };
+    let seen = everywhere("ps").json();
+    let [channel] = &seen.as_array().expect("an array")[..] else { panic!("one channel: {seen}") };
+    let object = format!("abstract socket @ipc-lab-{}-{}.sock", geteuid(), sandbox.name());
+    assert_eq!((&channel["object"], &channel["state"]), (&object.into(), &"alive".into()), "{channel}");
+    let mut both = [u64::from(producer.pid()), consumer.pid().into()];
+    both.sort_unstable();
+    assert_eq!(pids(channel, true), both, "{channel}");
+    assert!(channel["level"]["used"].as_u64() > Some(0), "{channel}");
+    let left = everywhere("clean").stdout;
+    assert!(left.contains(&format!("left {}", sandbox.name())), "{left}");
+}
+
 /// In a box with its own `/dev`, so that what nobody's names lead to is this test's alone.
 #[test]
 fn an_object_whose_names_are_gone_is_removed_unless_somebody_has_it() {

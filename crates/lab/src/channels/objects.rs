@@ -19,7 +19,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_close, mq_getattr, mq_open};
 use nix::sys::mman::shm_open;
-use nix::sys::socket::{SockaddrStorage, getsockname, getsockopt, sockopt};
+use nix::sys::socket::{SockaddrStorage, UnixAddr, getsockname, getsockopt, sockopt};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 use rustix::io::ioctl_fionread;
@@ -127,7 +127,9 @@ fn queue(channel: &common::place::Channel, name: &str) -> Result<Object> {
         Api::Sysv => sysv(&record)?,
         Api::Posix => posix(name)?.unwrap_or_else(|| Object::missing("POSIX queue")),
     };
-    object.outlives = object.level.is_some_and(|level| level.used > 0);
+    // Also a stream without a message is kept, until a consumer has heard that it ended.
+    let unheard = record.goodbye && record.consumers == 0;
+    object.outlives = object.level.is_some_and(|level| level.used > 0 || unheard);
     (object.is_known, object.says_what_it_is) = (true, true);
     if !object.outlives {
         object.remove = None;
@@ -307,12 +309,26 @@ fn socket(path: &Path, holders: &[Holder]) -> Result<Object> {
         let note = Some("somebody is there who has no name beside it".into());
         return Ok(Object { in_use: true, note, ..object });
     }
+    let is_ours = |unix: &UnixAddr| unix.path() == Some(path);
+    connections(&mut object, holders, is_ours);
+    Ok(object)
+}
+
+/// The abstract socket of that name, which is in no directory: its listener is `holder`.
+pub(super) fn abstract_socket(bound: &str, holder: Holder) -> Object {
+    let mut object =
+        Object { what: format!("abstract socket @{bound}"), is_known: true, ..Object::default() };
+    connections(&mut object, &[holder], |unix| unix.as_abstract() == Some(bound.as_bytes()));
+    object
+}
+
+/// Finds the connections that the living have accepted at an address of ours: what is unread, and who is there.
+fn connections(object: &mut Object, holders: &[Holder], is_ours: impl Fn(&UnixAddr) -> bool) {
     let mut unread = None;
     for holder in holders.iter().filter(|h| h.alive) {
-        for file in
-            open_files::of(holder.pid).iter().filter(|f| f.link.to_string_lossy().starts_with("socket:"))
-        {
-            match open_files::borrow(file).and_then(|(fd, _)| connection(&fd, path)) {
+        let sockets = open_files::of(holder.pid);
+        for file in sockets.iter().filter(|f| f.link.to_string_lossy().starts_with("socket:")) {
+            match open_files::borrow(file).and_then(|(fd, _)| connection(&fd, &is_ours)) {
                 Ok(Some((bytes, peer))) => {
                     unread = Some(unread.unwrap_or(0) + bytes);
                     object.peers.extend(peer);
@@ -323,15 +339,16 @@ fn socket(path: &Path, holders: &[Holder]) -> Result<Object> {
         }
     }
     object.level = unread.map(|used| Level { used, capacity: None, unit: "bytes" });
-    Ok(object)
 }
 
-/// Bytes that nobody has read yet from a socket that was accepted at `path`, and who is at its other end. The
-/// listener itself has nothing to be read, and nobody at its other end.
-fn connection(fd: &OwnedFd, path: &Path) -> io::Result<Option<(u64, Option<Holder>)>> {
-    let ours = getsockname::<SockaddrStorage>(fd.as_raw_fd())
-        .is_ok_and(|addr| addr.as_unix_addr().and_then(|unix| unix.path()) == Some(path));
-    if !ours {
+/// Bytes that nobody has read yet from an accepted socket of ours, and who is at its other end. The listener
+/// itself has nothing to be read, and nobody at its other end.
+fn connection(
+    fd: &OwnedFd,
+    is_ours: impl Fn(&UnixAddr) -> bool,
+) -> io::Result<Option<(u64, Option<Holder>)>> {
+    let addr = getsockname::<SockaddrStorage>(fd.as_raw_fd());
+    if !addr.is_ok_and(|addr| addr.as_unix_addr().is_some_and(is_ours)) {
         return Ok(None);
     }
     if getsockopt(fd, sockopt::AcceptConn)? {

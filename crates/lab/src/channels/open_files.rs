@@ -46,6 +46,14 @@ pub fn of(pid: u32) -> Vec<OpenFile> {
     })
 }
 
+/// Which process has a socket open, by the number that the kernel gives it.
+pub fn owner_of_socket(inode: &str) -> Option<u32> {
+    let link = PathBuf::from(format!("socket:[{inode}]"));
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut pids = processes.filter_map(|p| p.file_name().to_str()?.parse::<u32>().ok());
+    pids.find(|pid| of(*pid).iter().any(|file| file.link == link))
+}
+
 /// Paths that a process may have opened: of its descriptors, and of its arguments. (A file that was created
 /// without a name has none in `/proc`, though it was given one later.)
 pub fn paths(pid: u32) -> Vec<PathBuf> {

@@ -1,17 +1,20 @@
 //! Objects that bear our names and to which no known name leads: the directory of names is gone, or it is one
 //! that we do not know (a process with another `XDG_RUNTIME_DIR`), and then they are in use.
 //!
-//! They lie in `/dev/shm` and, where that is mounted, `/dev/mqueue`. A System V queue has no name, so one whose
+//! Or they are abstract sockets, whose names are in no directory.
+//!
+//! The objects lie in `/dev/shm` and, where that is mounted, `/dev/mqueue`. A System V queue has no name, so one whose
 //! registry is gone cannot be told from any other program's.
 
 use std::fs;
 
 use anyhow::Result;
+use common::place::Role;
 use nix::unistd::{Uid, geteuid};
 
 use super::objects::{self, Object};
 use super::places::acting_as;
-use super::{Channel, Holder};
+use super::{Channel, Holder, open_files};
 
 /// Those to which none of `known` leads.
 pub(super) fn find(known: &[Channel]) -> Vec<Channel> {
@@ -25,6 +28,17 @@ pub(super) fn find(known: &[Channel]) -> Vec<Channel> {
                 continue;
             }
             found.extend(acting_as(owner, || look(owner, name, ending)).ok().flatten());
+        }
+    }
+    let is_listening = |words: &[&str]| words[3] == "00010000";
+    for line in fs::read_to_string("/proc/net/unix").unwrap_or_default().lines() {
+        // Num RefCount Protocol Flags Type St Inode Path
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let Some(bound) = words.get(7).and_then(|path| path.strip_prefix('@')) else { continue };
+        let Some((owner, name)) = bound.strip_suffix(".sock").and_then(parse) else { continue };
+        // Who may look into the process that listens may see it; others could have taken the name.
+        if is_listening(&words) && (owner == geteuid() || geteuid().is_root()) {
+            found.extend(open_files::owner_of_socket(words[6]).map(|pid| listener(owner, name, bound, pid)));
         }
     }
     found.sort_by(|a, b| (a.owner.as_raw(), &a.name).cmp(&(b.owner.as_raw(), &b.name)));
@@ -56,6 +70,23 @@ pub fn look(owner: Uid, name: &str, ending: &'static str) -> Result<Option<Chann
         leading: false,
         object,
     }))
+}
+
+/// An abstract socket at which a process listens.
+fn listener(owner: Uid, name: &str, bound: &str, pid: u32) -> Channel {
+    let holder = Holder { pid, role: Some(Role::Consumer), alive: true };
+    let object = objects::abstract_socket(bound, holder);
+    Channel {
+        dir: None,
+        owner,
+        name: name.to_owned(),
+        ending: "sock",
+        method: "socket",
+        holders: [&[holder], &object.peers[..]].concat(),
+        guard: false,
+        leading: false,
+        object,
+    }
 }
 
 /// `ipc-lab-1000-demo` is the user 1000's, and called demo.
