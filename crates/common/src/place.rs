@@ -10,7 +10,7 @@
 //!
 //! A process that leaves removes its name. One that is killed cannot, but the kernel drops its lock:
 //! *a name without a lock is a dead process's*. Process ids are never asked whether they live, because
-//! they are reused, and because a zombie still answers.
+//! they are reused, and because a zombie still answers; only the holder of a lock is asked whether it is dying.
 //!
 //! [`Watch`] is an inotify descriptor on the directory: names that come and go are events, and so is a
 //! death, because the kernel closes what the dead process held open. Whoever waits can sleep.
@@ -207,7 +207,7 @@ impl Channel {
             };
             let alive = match file.try_lock_shared() {
                 Ok(()) => false,
-                Err(TryLockError::WouldBlock) => true,
+                Err(TryLockError::WouldBlock) => !is_dying(pid),
                 Err(TryLockError::Error(e)) => return Err(e),
             };
             all.push(Attached { role, pid, alive });
@@ -239,6 +239,17 @@ impl Channel {
         let role = [Role::Producer, Role::Consumer].into_iter().find(|r| r.name() == role)?;
         Some((role, pid.parse().ok()?))
     }
+}
+
+/// Whether a process is on its way out. The kernel closes its files one after the other, so what it shared with
+/// us may be closed, and bring us here, while the lock on its name is still there. From the lock alone it would look
+/// alive, and nobody would remove what it leaves.
+fn is_dying(pid: u32) -> bool {
+    const PF_EXITING: u32 = 4;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // Behind the name in parentheses: state, parent, group, session, terminal, the terminal's group, flags.
+    let flags = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(6)?.parse::<u32>().ok());
+    flags.is_some_and(|flags| flags & PF_EXITING != 0)
 }
 
 /// Whether `path` still names this very file.

@@ -40,6 +40,10 @@ fn as_the_other_process() {
     let guard = channel.lock().expect("guard");
     let attachment = guard.attach(Role::Producer).expect("attach");
     drop(guard);
+    // The kernel closes a dying process's files one after the other: many between its name and its pipe give the
+    // reader of the pipe time to notice first.
+    let _many: Vec<_> = (0..800).map_while(|_| fs::File::open("/dev/null").ok()).collect();
+    let _pipe = fs::OpenOptions::new().write(true).open(channel.path().with_file_name("pipe"));
     println!("\nattached");
     let _ = std::io::stdin().read_line(&mut String::new());
     channel.lock().expect("guard").detach(attachment);
@@ -91,6 +95,28 @@ fn the_living_are_told_from_the_dead() {
     drop(guard);
     child.wait().expect("wait");
     assert_eq!(fs::read_dir(&dir.0).expect("list").count(), 0, "the last one takes the lock file along");
+}
+
+#[test]
+fn who_dies_is_dead_as_soon_as_anybody_can_notice() {
+    let dir = Dir::new("dying");
+    let channel = dir.channel();
+    let path = dir.0.join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("mkfifo");
+    for round in 0..100 {
+        let fifo = path.clone();
+        let reader = std::thread::spawn(move || fs::File::open(fifo).expect("open"));
+        let mut child = other(&dir);
+        let mut pipe = reader.join().expect("the reader");
+        child.kill().expect("kill");
+        assert_eq!(pipe.read(&mut [0; 8]).expect("read"), 0, "the end of the file");
+        // Its end of the pipe is closed; the lock on its name may still be there.
+        let guard = channel.lock().expect("guard");
+        assert_eq!(guard.living(Role::Producer).expect("list"), 0, "round {round}");
+        assert_eq!(guard.forget_dead().expect("forget"), 1);
+        drop(guard);
+        child.wait().expect("wait");
+    }
 }
 
 #[test]
