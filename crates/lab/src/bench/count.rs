@@ -30,9 +30,9 @@ use crate::stop;
 /// Who counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Means {
-    /// The kernel, by perf_event_open: hardly slower; needs root
+    /// The kernel, by perf_event_open, which lengthens each call a little; needs root
     Tracepoint,
-    /// This program, by ptrace: slower by far
+    /// This program, by ptrace, which slows each call a hundredfold
     Ptrace,
 }
 

@@ -83,6 +83,9 @@ pub static SUBJECTS: &[Subject] = &[
     buffer("shm:ring", &["--sync", "ring"]),
     subject("mmap:file", &[]),
     subject("socket:unix", &["--transport", "unix"]),
+    subject("socket:abstract", &["--transport", "abstract"]),
+    subject("socket:seqpacket", &["--transport", "seqpacket"]),
+    // Not udp: at full speed it loses items, as it may, and a row with losses is no row.
     subject("socket:tcp", &["--transport", "tcp", "--addr", "{addr}"]),
     // A call is answered by its nature.
     answered("rpc:unix", &["--transport", "unix"], &[]),

@@ -185,11 +185,12 @@ fn legend(args: &Args, means: Means, rows: &[Row], floors: &Floors, others: Othe
     let uncounted = rows.iter().find_map(|r| r.no_calls.as_ref());
     let calls = match (means, uncounted) {
         (_, Some(why)) => format!("not known: {}", why.trim_start_matches("counting is ")),
-        (Means::Ptrace, None) => "counted in runs of their own under ptrace, which slows each call a \
-                                     hundredfold: where it matters who is faster, there are more of them than \
-                                     in the measured runs"
+        (Means::Ptrace, None) => "counted in runs of their own under ptrace, which slows each call a hundredfold; \
+                                  how often one side waits for the other is not what it is in the measured runs"
             .to_owned(),
-        (Means::Tracepoint, None) => "counted in runs of their own by the kernel's tracepoint, at nearly full speed".to_owned(),
+        (Means::Tracepoint, None) => "counted by the kernel's tracepoint in runs of their own, in which each call \
+                                      takes a little longer"
+            .to_owned(),
     };
     println!();
     say(
