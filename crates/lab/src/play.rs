@@ -119,12 +119,17 @@ fn say_line(role: Role, text: &str) {
         _ => Style::new(),
     };
     let prefix = colour(role).apply_to(prefix(role, "│"));
-    print_wrapped(&prefix.to_string(), &style, text);
+    print!("{}", wrapped(&prefix.to_string(), &style, text));
 }
 
 /// Prints a text, wrapped at the terminal's width, behind a prefix of the same style.
 pub fn say(style: &Style, prefix: &str, text: &str) {
-    print_wrapped(&style.apply_to(prefix).to_string(), style, text);
+    print!("{}", said(style, prefix, text));
+}
+
+/// What [`say`] prints.
+pub fn said(style: &Style, prefix: &str, text: &str) -> String {
+    wrapped(&style.apply_to(prefix).to_string(), style, text)
 }
 
 /// How many columns there are; as many as fit on paper where there is no terminal.
@@ -132,7 +137,7 @@ pub fn width() -> usize {
     Term::stdout().size_checked().map_or(100, |(_, columns)| usize::from(columns).clamp(40, 110))
 }
 
-fn print_wrapped(prefix: &str, style: &Style, text: &str) {
+fn wrapped(prefix: &str, style: &Style, text: &str) -> String {
     let indent = console::measure_text_width(prefix);
     let mut lines = vec![String::new()];
     for word in text.split_inclusive(' ') {
@@ -145,11 +150,7 @@ fn print_wrapped(prefix: &str, style: &Style, text: &str) {
             line.push_str(word);
         }
     }
-    for (i, line) in lines.iter().enumerate() {
-        if i == 0 {
-            println!("{prefix}{}", style.apply_to(line.trim_end()));
-        } else {
-            println!("{:indent$}{}", "", style.apply_to(line.trim_end()));
-        }
-    }
+    let margin = " ".repeat(indent);
+    let starts = std::iter::once(prefix).chain(std::iter::repeat(&*margin));
+    starts.zip(&lines).map(|(start, line)| format!("{start}{}\n", style.apply_to(line.trim_end()))).collect()
 }

@@ -42,9 +42,10 @@ fn digits(n: f64) -> String {
     format!("{n:.decimals$}")
 }
 
-/// The largest unit of which there is at least one; the first if there is none.
+/// The largest unit of which there is at least one; the first if there is none. What is not positive was lost
+/// in the noise of start-up.
 fn with_unit(n: f64, units: &[(f64, &str)]) -> String {
-    if !n.is_finite() {
+    if !n.is_finite() || n <= 0.0 {
         return "–".into();
     }
     // 999.6 ns would be written as 1000 ns.
@@ -116,6 +117,7 @@ mod tests {
             (21_340.0, "21.3 µs"),
             (1_245_000.0, "1.25 ms"),
             (f64::NAN, "–"),
+            (-3.0, "–"),
         ] {
             assert_eq!(time(ns), told);
         }

@@ -190,7 +190,7 @@ impl Row {
 
     fn per_item(&self, of: impl Fn(&Usage) -> f64) -> Figure {
         let more = (self.run.items - 1) as f64;
-        self.figure(|s| ((of(&s.usage) - of(&self.start_up)) / more).max(0.0))
+        self.figure(|s| (of(&s.usage) - of(&self.start_up)) / more)
     }
 
     /// Likewise, if they could be counted.

@@ -1,220 +1,219 @@
-//! What people read: two tables, the floors, and what the columns mean.
+//! What people read: the tables, the floors, and what the columns mean.
 
 use console::Style;
 
 use crate::bench::Args;
 use crate::bench::count::Means;
-use crate::bench::figure::{bytes, bytes_per_s, number, per_item, time, times};
+use crate::bench::figure::{Figure, bytes, bytes_per_s, number, per_item, time, times};
 use crate::bench::floor::Floors;
 use crate::bench::machine::Others;
 use crate::bench::row::{Row, Trouble};
 use crate::bench::subject::Pattern;
-use crate::play::say;
+use crate::play::said;
 
-/// Prints all of it.
-pub fn print(args: &Args, means: Means, rows: &[Row], floors: &Floors, others: Others) {
+/// All of it.
+pub fn tables(args: &Args, means: Means, rows: &[Row], floors: &Floors, others: Others) -> String {
     let of = |pattern| rows.iter().filter(|r| r.run.pattern == pattern).collect::<Vec<_>>();
     let sizes = args.size.len() > 1;
-    stream(&of(Pattern::Stream), floors, sizes);
-    latency(&of(Pattern::Paced), &of(Pattern::RoundTrip), args, floors, sizes);
-    legend(args, means, rows, floors, others);
+    let mut page = Page::default();
+    page.stream(&of(Pattern::Stream), floors, sizes);
+    page.latency(&of(Pattern::Paced), args, floors, sizes);
+    page.round_trip(&of(Pattern::RoundTrip), floors, sizes);
+    page.floors(args, floors);
+    page.legend(args, means, rows);
+    page.disturbance(others);
+    page.0
 }
 
-/// Tells which rows have failed: whether none has.
-pub fn verdict(rows: &[Row]) -> bool {
-    let mut measured = 0;
-    let mut failed = 0;
-    for row in rows {
-        match &row.trouble {
-            Some(Trouble::Failed(why)) => {
-                failed += 1;
-                say(&Style::new().red().bold(), "FAILED  ", &format!("{row}: {why}"));
-            }
-            Some(Trouble::Refused(_)) => {}
-            None => measured += 1,
+/// Which rows have failed, and why.
+pub fn failures(rows: &[Row]) -> String {
+    let failed = |row: &Row| match &row.trouble {
+        Some(Trouble::Failed(why)) => {
+            Some(said(&Style::new().red().bold(), "FAILED  ", &format!("{row}: {why}")))
         }
-    }
-    failed == 0 && measured > 0
+        _ => None,
+    };
+    rows.iter().filter_map(failed).collect()
 }
 
-fn heading(title: &str, columns: &str) {
-    println!("{}", Style::new().bold().apply_to(title));
-    println!("{}", Style::new().bold().underlined().apply_to(columns));
-}
-
-/// What the row is called; a reason in place of its figures if it has none.
-fn name(row: &Row, sizes: bool) -> Result<String, String> {
+fn name(row: &Row, sizes: bool) -> String {
     let subject = row.run.subject;
     let size = if sizes { format!(" {}", bytes(row.run.size)) } else { String::new() };
-    let name = format!("{:<7}{}{size}", subject.method(), subject.variant());
-    match &row.trouble {
-        None => Ok(name),
-        Some(Trouble::Refused(why) | Trouble::Failed(why)) => Err(format!("{name:<20} {why}")),
-    }
+    format!("{:<24}", format!("{:<7}{}{size}", subject.method(), subject.variant()))
 }
 
-fn stream(rows: &[&Row], floors: &Floors, sizes: bool) {
-    if rows.is_empty() {
-        return;
+fn spread(figure: &Figure) -> String {
+    format!("{:.0}%", figure.spread())
+}
+
+/// What has been written up to now.
+#[derive(Default)]
+struct Page(String);
+
+impl Page {
+    fn line(&mut self, line: String) {
+        self.0 += &line;
+        self.0.push('\n');
     }
-    let size = if sizes { String::new() } else { format!(", {} items", bytes(rows[0].run.size)) };
-    heading(
-        &format!("Stream: one way, as fast as both can{size}"),
-        &format!(
-            "{:<24}{:>9}{:>6}{:>12}{:>10}{:>8} │{:>10}{:>10}{:>8}",
-            "", "items/s", "±", "payload", "an item", "×call", "CPU", "switches", "calls"
-        ),
-    );
-    for row in rows {
-        let name = match name(row, sizes) {
-            Ok(name) => name,
-            Err(reason) => {
-                say(&Style::new().red(), "", &reason);
-                continue;
-            }
+
+    fn say(&mut self, style: Style, prefix: &str, text: &str) {
+        self.0 += &said(&style, prefix, text);
+    }
+
+    fn heading(&mut self, title: &str, columns: String) {
+        self.line(Style::new().bold().apply_to(title).to_string());
+        self.line(Style::new().bold().underlined().apply_to(columns).to_string());
+    }
+
+    /// One row: its figures, and what an item costs; or why there are none.
+    fn row(&mut self, row: &Row, sizes: bool, figures: impl FnOnce() -> String) {
+        let name = name(row, sizes);
+        match &row.trouble {
+            Some(Trouble::Refused(why) | Trouble::Failed(why)) => self.say(Style::new().red(), &name, why),
+            None => self.line(format!(
+                "{name}{} │{:>10}{:>10}{:>8}",
+                figures(),
+                time(row.cpu_ns().median()),
+                per_item(row.switches().median()),
+                per_item(row.calls().median()),
+            )),
+        }
+    }
+
+    fn stream(&mut self, rows: &[&Row], floors: &Floors, sizes: bool) {
+        let Some(first) = rows.first() else { return };
+        let size = if sizes { String::new() } else { format!(", {} an item", bytes(first.run.size)) };
+        self.heading(
+            &format!("Stream: one way, as fast as both can{size}"),
+            format!(
+                "{:<24}{:>9}{:>6}{:>12}{:>10}{:>8} │{:>10}{:>10}{:>8}",
+                "", "items/s", "±", "payload", "an item", "×call", "CPU", "switches", "calls"
+            ),
+        );
+        for row in rows {
+            self.row(row, sizes, || {
+                let (rate, each) = (row.items_per_s(), row.ns_per_item().median());
+                format!(
+                    "{:>9}{:>6}{:>12}{:>10}{:>8}",
+                    number(rate.median()),
+                    spread(&rate),
+                    bytes_per_s(row.bytes_per_s().median()),
+                    time(each),
+                    times(each / floors.call_ns.median())
+                )
+            });
+        }
+        self.line(String::new());
+    }
+
+    fn latency(&mut self, rows: &[&Row], args: &Args, floors: &Floors, sizes: bool) {
+        let pause = time(args.interval.as_nanos() as f64);
+        let title = format!("Latency: one way, an item each {pause}, so that both sides sleep before it");
+        let bare = floors.one_way_ns[0].median();
+        let figures = |[p50, p99, max]: &[Figure; 3]| {
+            let last = [time(p99.median()), time(max.max()), times(p50.median() / bare)];
+            timed(&[&[time(p50.median()), spread(p50)], &last[..]].concat())
         };
-        let (rate, each) = (row.items_per_s(), row.ns_per_item().median());
-        println!(
-            "{name:<24}{:>9}{:>5.0}%{:>12}{:>10}{:>8} │{:>10}{:>10}{:>8}",
-            number(rate.median()),
-            rate.spread(),
-            bytes_per_s(row.bytes_per_s().median()),
-            time(each),
-            times(each / floors.call_ns.median()),
-            time(row.cpu_ns().median()),
-            per_item(row.switches().median()),
-            per_item(row.calls().median()),
+        self.timed_table(&title, ["p50", "p99", "max"], &figures(&floors.one_way_ns), rows, sizes, |row| {
+            figures(&row.latency_ns())
+        });
+    }
+
+    fn round_trip(&mut self, rows: &[&Row], floors: &Floors, sizes: bool) {
+        let title = "Round trip: an item there, its answer back, then the next";
+        let bare = floors.round_trip_ns.median();
+        let figures = |each: &Figure| {
+            let last = [time(each.min()), time(each.max()), times(each.median() / bare)];
+            timed(&[&[time(each.median()), spread(each)], &last[..]].concat())
+        };
+        self.timed_table(
+            title,
+            ["mean", "best", "worst"],
+            &figures(&floors.round_trip_ns),
+            rows,
+            sizes,
+            |row| figures(&row.ns_per_item()),
         );
     }
-    println!();
-}
 
-fn latency(paced: &[&Row], there_and_back: &[&Row], args: &Args, floors: &Floors, sizes: bool) {
-    let columns = |first: &str, second: &str, third: &str| {
-        format!(
-            "{:<24}{first:>10}{:>6}{second:>10}{third:>10}{:>8} │{:>10}{:>10}{:>8}",
-            "", "±", "×bare", "CPU", "switches", "calls"
-        )
-    };
-    if !paced.is_empty() {
-        let title = format!(
-            "Latency: one way, one item each {}, so that both sides sleep before it",
-            time(args.interval.as_nanos() as f64)
-        );
-        heading(&title, &columns("p50", "p99", "max"));
-        let [p50, p99, max] = &floors.one_way_ns;
-        let bare = p50.median();
-        println!(
-            "{:<24}{:>10}{:>5.0}%{:>10}{:>10}{:>8} │",
-            "a bare pipe, 8 B",
-            time(bare),
-            p50.spread(),
-            time(p99.median()),
-            time(max.max()),
-            "1.0"
-        );
-        for row in paced {
-            let [p50, p99, max] = row.latency_ns();
-            let figures =
-                [time(p50.median()), format!("{:.0}%", p50.spread()), time(p99.median()), time(max.max())];
-            costly(row, sizes, &figures, p50.median() / bare);
+    /// A table of times, the floor in its first row.
+    fn timed_table(
+        &mut self,
+        title: &str,
+        [first, second, third]: [&str; 3],
+        floor: &str,
+        rows: &[&Row],
+        sizes: bool,
+        figures: impl Fn(&Row) -> String,
+    ) {
+        if rows.is_empty() {
+            return;
         }
-        println!();
-    }
-    if !there_and_back.is_empty() {
-        heading(
-            "Round trip: an item there, its answer back, then the next",
-            &columns("mean", "best", "worst"),
-        );
-        let bare = &floors.round_trip_ns;
-        println!(
-            "{:<24}{:>10}{:>5.0}%{:>10}{:>10}{:>8} │",
-            "a bare pipe, 8 B",
-            time(bare.median()),
-            bare.spread(),
-            time(bare.min()),
-            time(bare.max()),
-            "1.0"
-        );
-        for row in there_and_back {
-            let each = row.ns_per_item();
-            let figures =
-                [time(each.median()), format!("{:.0}%", each.spread()), time(each.min()), time(each.max())];
-            costly(row, sizes, &figures, each.median() / bare.median());
+        let times = timed(&[first, "±", second, third, "×bare"].map(str::to_owned));
+        self.heading(title, format!("{:<24}{times} │{:>10}{:>10}{:>8}", "", "CPU", "switches", "calls"));
+        self.line(format!("{:<24}{floor} │", "a bare pipe, 8 B"));
+        for row in rows {
+            self.row(row, sizes, || figures(row));
         }
-        println!();
+        self.line(String::new());
     }
-}
 
-/// A row of a table that tells times, and what each item costs.
-fn costly(row: &Row, sizes: bool, [first, spread, second, third]: &[String; 4], ratio: f64) {
-    match name(row, sizes) {
-        Err(reason) => say(&Style::new().red(), "", &reason),
-        Ok(name) => println!(
-            "{name:<24}{first:>10}{spread:>6}{second:>10}{third:>10}{:>8} │{:>10}{:>10}{:>8}",
-            times(ratio),
-            time(row.cpu_ns().median()),
-            per_item(row.switches().median()),
-            per_item(row.calls().median()),
-        ),
-    }
-}
-
-fn legend(args: &Args, means: Means, rows: &[Row], floors: &Floors, others: Others) {
-    let dim = Style::new().dim();
-    let copy = |rate: f64| {
+    fn floors(&mut self, args: &Args, floors: &Floors) {
         let size = args.size[0];
-        format!("{} ({} in {})", bytes_per_s(rate), bytes(size), time(size as f64 / rate * 1e9))
-    };
-    let [wake, ..] = &floors.one_way_ns;
-    say(
-        &Style::new(),
-        "Floors: ",
-        &format!(
+        let copy = |rate: f64| {
+            format!("{} ({} in {})", bytes_per_s(rate), bytes(size), time(size as f64 / rate * 1e9))
+        };
+        let text = format!(
             "a system call that does nothing (getppid) takes {}; 8 bytes through a bare pipe wake a sleeping \
              process after {}; there and back without a pause take {}; memcpy makes {} in the caches and {} \
-             outside. What an item takes beyond its copies and calls, it waits: for a sleeper to be woken, or \
-             for the CPU.",
+             outside. What an item takes beyond its copies and calls, it waits: for a sleeper to be woken, or for \
+             the CPU.",
             time(floors.call_ns.median()),
-            time(wake.median()),
+            time(floors.one_way_ns[0].median()),
             time(floors.round_trip_ns.median()),
             copy(floors.copy_cached.median()),
             copy(floors.copy_memory.median()),
-        ),
-    );
-    let uncounted = rows.iter().find_map(|r| r.no_calls.as_ref());
-    let calls = match (means, uncounted) {
-        (_, Some(why)) => format!("not known: {}", why.trim_start_matches("counting is ")),
-        (Means::Ptrace, None) => "counted in runs of their own under ptrace, which slows each call a hundredfold; \
-                                  how often one side waits for the other is not what it is in the measured runs"
-            .to_owned(),
-        (Means::Tracepoint, None) => "counted by the kernel's tracepoint in runs of their own, in which each call \
-                                      takes a little longer"
-            .to_owned(),
-    };
-    println!();
-    say(
-        &dim,
-        "",
-        &format!(
-            "Medians of {} round{}; ±: half of what lies between the slowest and the fastest, in percent; max: of \
-             all rounds. ×call, ×bare: how many times the floor. Per item, both sides together, without start-up: \
-             CPU time, voluntary context switches (each is a wait), calls (system calls, {calls}). The pause between paced \
-             items is in their costs. Each item was checked by the consumer.",
-            args.rounds,
-            if args.rounds == 1 { "" } else { "s" },
-        ),
-    );
-    if others.busy + others.stolen > 0.05 {
-        println!();
-        say(
-            &Style::new().yellow().bold(),
-            "Not quiet: ",
-            &format!(
-                "others used {:.0} % of the CPUs meanwhile ({:.0} % beside this machine): repeat it when they rest.",
-                (others.busy + others.stolen) * 100.0,
-                others.stolen * 100.0
-            ),
         );
+        self.say(Style::new(), "Floors: ", &text);
+        self.line(String::new());
     }
+
+    fn legend(&mut self, args: &Args, means: Means, rows: &[Row]) {
+        let uncounted = rows.iter().find_map(|r| r.no_calls.as_ref());
+        let calls = match (means, uncounted) {
+            (_, Some(why)) => format!("not known: {}", why.trim_start_matches("counting is ")),
+            (Means::Ptrace, None) => "counted in runs of their own under ptrace, which slows each call a hundredfold; \
+                                      how often one side waits for the other is not what it is in the measured runs"
+                .to_owned(),
+            (Means::Tracepoint, None) => "counted by the kernel's tracepoint in runs of their own, in which each call \
+                                          takes a little longer"
+                .to_owned(),
+        };
+        let rounds = if args.rounds == 1 { "1 round".into() } else { format!("{} rounds", args.rounds) };
+        let text = format!(
+            "Medians of {rounds}; ±: half of what lies between the slowest and the fastest, in percent; max: of all \
+             rounds. ×call, ×bare: how many times the floor. Per item, both sides together, without start-up: CPU \
+             time, voluntary context switches (each is a wait), calls (system calls, {calls}). The pause between \
+             paced items is in their costs. Each item was checked by the consumer."
+        );
+        self.say(Style::new().dim(), "", &text);
+    }
+
+    fn disturbance(&mut self, others: Others) {
+        let all = others.busy + others.stolen;
+        if all > 0.05 {
+            self.line(String::new());
+            let text = format!(
+                "others used {:.0} % of the CPUs meanwhile ({:.0} % beside this machine): repeat it when they rest.",
+                all * 100.0,
+                others.stolen * 100.0
+            );
+            self.say(Style::new().yellow().bold(), "Not quiet: ", &text);
+        }
+    }
+}
+
+/// Five columns.
+fn timed(figures: &[String]) -> String {
+    figures.iter().zip([10, 6, 10, 10, 8]).map(|(figure, width)| format!("{figure:>width$}")).collect()
 }
