@@ -436,9 +436,11 @@ fn an_object_whose_names_are_gone_is_removed_unless_somebody_has_it() {
         start dead shm-producer --sync ring
         start alive shm-producer --sync ring
         start full mq-producer --api posix
-        kill -9 $dead $full
-        wait $dead $full || true
-        rm -r dir-dead dir-full
+        start receipts mq-producer --api posix --rendezvous
+        kill -9 $dead $full $receipts
+        wait $dead $full $receipts || true
+        rm -r dir-dead dir-full dir-receipts
+        ls /dev/mqueue >&2
         "$BINARIES/ipc-lab" ps --json
         sleep 2.1
         "$BINARIES/ipc-lab" clean
@@ -479,5 +481,7 @@ fn an_object_whose_names_are_gone_is_removed_unless_somebody_has_it() {
         1,
         "a queue that holds messages is kept unless told otherwise: {all}"
     );
+    let own = outcome.stderr.lines().find(|line| line.starts_with("ipc-lab-0-receipts."));
+    assert_eq!(count(own.expect("a queue for receipts")), 0, "receipts are for nobody else: {all}");
     assert!(all.contains("removed dead (shm)") && all.contains("left alive (shm)"), "{all}");
 }

@@ -100,6 +100,9 @@ fn fifo(path: &Path, holders: &[Holder]) -> Result<Object> {
     }
     let what = format!("FIFO {}", file_name(path));
     let mut object = Object { what, is_known, ..Object::default() };
+    if holders.iter().any(|h| h.alive && open_files::of(h.pid).is_empty()) {
+        object.note = Some("what its processes have open is not to be seen from here".into());
+    }
     // Any end that somebody has open will do: all ends of a FIFO are one pipe.
     for file in opened(path, holders) {
         match open_files::borrow(&file) {

@@ -23,8 +23,13 @@ pub(super) fn find(known: &[Channel]) -> Vec<Channel> {
         for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
             let file_name = entry.file_name();
             let Some((owner, name)) = file_name.to_str().and_then(parse) else { continue };
-            let led_to = |c: &&Channel| c.ending == ending && c.owner == owner && c.name == name;
-            if known.iter().any(|c| led_to(&c)) || !(owner == geteuid() || geteuid().is_root()) {
+            // `demo.4711` is the process 4711's own queue, in which it waits for receipts.
+            let (channel, pid) = name.split_once('.').unwrap_or((name, ""));
+            let leads_to = |c: &Channel| {
+                let is_theirs = pid.is_empty() || c.holders.iter().any(|h| h.pid.to_string() == pid);
+                c.ending == ending && c.owner == owner && c.name == channel && is_theirs
+            };
+            if known.iter().any(leads_to) || !(owner == geteuid() || geteuid().is_root()) {
                 continue;
             }
             found.extend(acting_as(owner, || look(owner, name, ending)).ok().flatten());
@@ -52,7 +57,8 @@ pub fn look(owner: Uid, name: &str, ending: &'static str) -> Result<Option<Chann
         "shm" => objects::memory_object(name, &file)?,
         _ => objects::posix(name)?.unwrap_or_default(),
     };
-    let outlives = ending == "mq" && object.level.is_some_and(|level| level.used > 0);
+    // Receipts are for nobody but the process that waited for them.
+    let outlives = ending == "mq" && !name.contains('.') && object.level.is_some_and(|level| level.used > 0);
     let pids = objects::lockers(&file);
     let note =
         (!pids.is_empty()).then(|| "in use from a run-time directory that is not known here".to_owned());
@@ -89,11 +95,13 @@ fn listener(owner: Uid, name: &str, bound: &str, pid: u32) -> Channel {
     }
 }
 
-/// `ipc-lab-1000-demo` is the user 1000's, and called demo.
+/// `ipc-lab-1000-demo` is the user 1000's, and called demo; `ipc-lab-1000-demo.4711` belongs to one process of it.
 fn parse(file_name: &str) -> Option<(Uid, &str)> {
     let (uid, name) = file_name.strip_prefix("ipc-lab-")?.split_once('-')?;
-    let is_name = (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let (channel, pid) = name.split_once('.').map_or((name, None), |(channel, pid)| (channel, Some(pid)));
+    let is_name = (1..=64).contains(&channel.len())
+        && channel.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        && pid.is_none_or(|pid| pid.parse::<u32>().is_ok());
     let canonical = uid.bytes().all(|b| b.is_ascii_digit()) && (uid == "0" || !uid.starts_with('0'));
     (is_name && canonical).then_some((Uid::from_raw(uid.parse().ok()?), name))
 }
@@ -104,10 +112,20 @@ mod tests {
 
     #[test]
     fn which_objects_bear_our_names() {
-        assert_eq!(parse("ipc-lab-1000-a-b_9"), Some((Uid::from_raw(1000), "a-b_9")));
-        for foreign in
-            ["ipc-lab-", "ipc-lab-1000", "ipc-lab-1000-", "ipc-lab-x-demo", "ipc-lab-01-demo", "lab-1-demo"]
-        {
+        for name in ["a-b_9", "demo.4711"] {
+            assert_eq!(parse(&format!("ipc-lab-1000-{name}")), Some((Uid::from_raw(1000), name)));
+        }
+        for foreign in [
+            "ipc-lab-",
+            "ipc-lab-1000",
+            "ipc-lab-1000-",
+            "ipc-lab-x-demo",
+            "ipc-lab-01-demo",
+            "lab-1-demo",
+            "ipc-lab-1-demo.",
+            "ipc-lab-1-demo.x",
+            "ipc-lab-1-demo.1.2",
+        ] {
             assert_eq!(parse(foreign), None, "{foreign}");
         }
         assert_eq!(parse("ipc-lab-4294967296-demo"), None);
