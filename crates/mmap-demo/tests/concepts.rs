@@ -351,21 +351,27 @@ fn a_nonblocking_receiver_gets_a_null_message_or_an_item() {
     producer.end().expect(0);
 }
 
-/// All four pairs of blocking and non-blocking sides work, with the same flag.
+/// All four pairs of blocking and non-blocking sides work, with the same flag, at a full ring and at an empty one.
 #[test]
 fn two_by_two() {
+    let flag = |given: bool| if given { &["--nonblocking"][..] } else { &[] };
     for (sender, receiver) in [(false, false), (false, true), (true, false), (true, true)] {
-        let sandbox = Sandbox::new();
-        let flag = |given: bool| if given { &["--nonblocking"][..] } else { &[] };
-        let consumer = consume(&sandbox, &[&["--delay", "1ms"], flag(receiver)].concat());
-        consumer.wait_for_stderr("waiting for a producer");
-        // The first is late: the ring is empty; the others are many: it is full.
-        let flags = ["--count", "100", "--size", "1000", "--capacity", "4KiB"];
-        let producer = produce(&sandbox, &[&flags[..], flag(sender)].concat()).end().expect(0);
-        assert_eq!(producer.number("would_block") > 0, sender, "{}", producer.json());
-        assert!(producer.number("blocked") > 0, "{}", producer.json());
-        let consumer = consumer.end().expect(0);
-        consumer.all_well(100);
+        // A slow consumer, and a slow producer.
+        let full = ["--interval", "0", "--count", "50", "--size", "1000", "--capacity", "4KiB"];
+        for (produce, delay, items) in
+            [(&full[..], "5ms", 50), (&["--interval", "100ms", "--count", "3"][..], "0", 3)]
+        {
+            let sandbox = Sandbox::new();
+            let consumer = consume(&sandbox, &[&["--delay", delay], flag(receiver)].concat());
+            consumer.wait_for_stderr("waiting for a producer");
+            let args = [produce, &COUNTED, flag(sender)].concat();
+            let producer = sandbox.producer(&MMAP, &args).end().expect(0);
+            let consumer = consumer.end().expect(0);
+            let (waits, may_not) = if delay == "0" { (&consumer, receiver) } else { (&producer, sender) };
+            assert_eq!(waits.number("would_block") > 0, may_not, "{}", waits.json());
+            assert!(waits.number("blocked") > 0, "{}", waits.json());
+            consumer.all_well(items);
+        }
     }
 }
 

@@ -105,31 +105,27 @@ fn a_nonblocking_receiver_gets_a_null_message_or_an_item() {
     producer.end().expect(0);
 }
 
-/// All four pairs of blocking and non-blocking sides work, with the same flag.
+/// All four pairs of blocking and non-blocking sides work, with the same flag, at a full pipe and at an empty one.
 #[test]
 fn two_by_two() {
+    let flag = |given: bool| if given { &["--nonblocking"][..] } else { &[] };
     for (sender, receiver) in [(false, false), (false, true), (true, false), (true, true)] {
-        let sandbox = Sandbox::new();
-        let flag = |given: bool| if given { &["--nonblocking"][..] } else { &[] };
-        let consumer =
-            sandbox.consumer(&PIPE, &[&["--delay", "1ms", "--quiet", "--json"], flag(receiver)].concat());
-        let flags = [
-            "--interval",
-            "0",
-            "--count",
-            "100",
-            "--size",
-            "1000",
-            "--capacity",
-            "4096",
-            "--quiet",
-            "--json",
-        ];
-        let producer = sandbox.producer(&PIPE, &[&flags[..], flag(sender)].concat()).end().expect(0);
-        assert_eq!(producer.number("would_block") > 0, sender, "{}", producer.json());
-        let consumer = consumer.end().expect(0);
-        assert_eq!(consumer.number("would_block") > 0, receiver, "{}", consumer.json());
-        consumer.all_well(100);
+        // A slow consumer, and a slow producer.
+        let full = ["--interval", "0", "--count", "50", "--size", "1000", "--capacity", "4096"];
+        for (produce, delay, items) in
+            [(&full[..], "5ms", 50), (&["--interval", "100ms", "--count", "3"][..], "0", 3)]
+        {
+            let sandbox = Sandbox::new();
+            let args = ["--delay", delay, "--quiet", "--json"];
+            let consumer = sandbox.consumer(&PIPE, &[&args[..], flag(receiver)].concat());
+            let args = [produce, &["--quiet", "--json"], flag(sender)].concat();
+            let producer = sandbox.producer(&PIPE, &args).end().expect(0);
+            let consumer = consumer.end().expect(0);
+            let (waits, may_not) = if delay == "0" { (&consumer, receiver) } else { (&producer, sender) };
+            assert_eq!(waits.number("would_block") > 0, may_not, "{}", waits.json());
+            assert!(waits.number("blocked") > 0, "{}", waits.json());
+            consumer.all_well(items);
+        }
     }
 }
 
@@ -138,7 +134,10 @@ fn two_by_two() {
 fn parent_and_child_each_keep_one_end() {
     let sandbox = Sandbox::new();
     let process = parent(&sandbox, &["--count", "2", "--interval", "1h"]);
-    process.wait_for_stdout("received #0");
+    process
+        .wait_for_stdout("received #0")
+        .wait_for_stderr("the read end\n")
+        .wait_for_stderr("the write end\n");
     let said = process.stderr();
     let tell = |line: &str| said.lines().find(|l| l.starts_with(line)).expect("a line").to_owned();
     let (of_parent, of_child) = (tell("parent "), tell("child "));
