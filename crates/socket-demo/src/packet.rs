@@ -24,6 +24,7 @@
 use std::io::{self, ErrorKind, IoSlice};
 use std::os::fd::{AsFd, AsRawFd};
 
+use nix::errno::Errno;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, getsockopt, recv, socket, sockopt};
 
 use crate::frame::Rules;
@@ -107,7 +108,13 @@ impl PacketReader {
         if self.buffer.len() < len {
             self.buffer.resize(len, 0);
         }
-        self.len = recv(fd, &mut self.buffer, MsgFlags::empty())?;
+        self.len = loop {
+            match recv(fd, &mut self.buffer, MsgFlags::empty()) {
+                // It is still there. Who looked and was interrupted each time would never take it.
+                Err(Errno::EINTR) => {}
+                received => break received?,
+            }
+        };
         self.fresh = Some(kind);
         Ok(self.len)
     }
@@ -126,7 +133,6 @@ pub fn send(socket: &impl AsFd, kind: u32, body: &[u8]) -> io::Result<()> {
 mod tests {
     use super::*;
     use crate::frame::{DATA, GOODBYE};
-    use nix::errno::Errno;
     use nix::sys::socket::socketpair;
     use std::os::fd::OwnedFd;
 

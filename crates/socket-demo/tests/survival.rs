@@ -10,6 +10,10 @@ const UNIX: Pair = Pair {
     only_consumer: &[],
 };
 const TCP: Pair = Pair { both: &["--transport", "tcp", "--addr", "127.0.0.1:{port}"], ..UNIX };
+const ABSTRACT: Pair = Pair { both: &["--transport", "abstract"], ..UNIX };
+const SEQPACKET: Pair = Pair { both: &["--transport", "seqpacket"], ..UNIX };
 
 common::survival_tests!(unix, UNIX);
 common::survival_tests!(tcp, TCP);
+common::survival_tests!(r#abstract, ABSTRACT);
+common::survival_tests!(seqpacket, SEQPACKET);
