@@ -276,32 +276,20 @@ fn row_29_a_late_reply_is_thrown_away() {
 
 #[test]
 fn row_29_half_a_request_goes_on_where_it_stopped() {
-    for pair in BOTH {
-        let sandbox = Sandbox::new();
-        let server = sandbox.consumer(&pair, &["--json"]);
-        let args = [
-            "--count",
-            "2",
-            "--size",
-            "8MiB",
-            "--interval",
-            "5s",
-            "--deadline",
-            "300ms",
-            "--retries",
-            "1000",
-        ];
-        let client = sandbox.producer(&pair, &args);
-        client.wait_for_stdout("sent #0");
-        // More than the socket holds: the second item comes to a stop in the middle.
-        server.signal(SIGSTOP);
-        client.wait_for_stderr("the call did not run").wait_for_stderr("retry: 3 of 1000");
-        server.signal(SIGCONT);
-        client.end().expect(0);
-        let server = server.end().expect(0);
-        server.all_well(2);
-        assert_eq!(server.number("executed_twice"), 0);
-    }
+    // A Unix socket holds some hundred KiB, where TCP's buffers may grow to hold all of it.
+    let sandbox = Sandbox::new();
+    let server = sandbox.consumer(&UNIX, &["--json"]);
+    let args =
+        ["--count", "2", "--size", "8MiB", "--interval", "5s", "--deadline", "300ms", "--retries", "1000"];
+    let client = sandbox.producer(&UNIX, &args);
+    client.wait_for_stdout("sent #0");
+    server.signal(SIGSTOP);
+    client.wait_for_stderr("the call did not run").wait_for_stderr("retry: 3 of 1000");
+    server.signal(SIGCONT);
+    client.end().expect(0);
+    let server = server.end().expect(0);
+    server.all_well(2);
+    assert_eq!(server.number("executed_twice"), 0);
 }
 
 /// A server that is killed in the middle of the first call, and another that comes in its place.

@@ -60,12 +60,12 @@ impl Ledger {
             session.report.extra(key, value);
         }
         let Ledger { executed, twice, items_twice, remembered } = self;
-        let mut note = format!("executed {executed} procedures, {twice} of them again");
+        let mut note = format!("executed {executed}, of these again {twice}");
         if *remembered > 0 {
-            note += &format!("; answered {remembered} from memory");
+            note += &format!(", answered from memory {remembered}");
         }
         if dropped > 0 {
-            note += &format!("; dropped {dropped} replies (--drop-replies)");
+            note += &format!(", replies dropped {dropped} (--drop-replies)");
         }
         session.report.note(note);
         if *items_twice > 0 {

@@ -106,8 +106,12 @@ impl Caller {
 
     /// What there is to be told at the end.
     pub fn report(&self, session: &mut Session) {
-        session.report.extra("retries", self.retries);
-        session.report.extra("late_replies", self.client.exchange.late_replies());
+        let (retries, late) = (self.retries, self.client.exchange.late_replies());
+        session.report.extra("retries", retries);
+        session.report.extra("late_replies", late);
         session.report.extra("ran_in", self.client.ran_in());
+        if retries > 0 {
+            session.report.note(format!("retries {retries}, late replies thrown away {late}"));
+        }
     }
 }
