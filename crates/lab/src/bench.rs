@@ -19,7 +19,6 @@ mod tracepoint;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -31,7 +30,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::pairs;
-use crate::play::said;
+use crate::play::{print, said};
 use count::Means;
 use floor::Floors;
 use machine::{Clocks, Machine, Others};
@@ -143,7 +142,7 @@ pub fn bench(args: &Args) -> Result<bool> {
     ensure!(!rows.is_empty(), "none of these has that pattern: nothing comes back from them");
     let means = args.calls.unwrap_or_else(Means::best);
     let machine = Machine::look()?;
-    say(&format!("{}\n", said(&Style::new(), "", &machine.text())))?;
+    print(&format!("{}\n", said(&Style::new(), "", &machine.text())))?;
     let mut floors = Floors::default();
     let clocks = Clocks::read()?;
     measure(args, means, &track, &mut rows, &mut floors)?;
@@ -153,16 +152,8 @@ pub fn bench(args: &Args) -> Result<bool> {
     write(&file, &as_json(args, means, &machine, &rows, &floors, others))?;
     let where_all_is = format!("\nAll figures of all rounds: {}\n", file.display());
     let failures = tables::failures(&rows);
-    say(&[tables::tables(args, means, &rows, &floors, others), where_all_is, failures.clone()].concat())?;
+    print(&[tables::tables(args, means, &rows, &floors, others), where_all_is, failures.clone()].concat())?;
     Ok(failures.is_empty() && rows.iter().any(|row| row.trouble.is_none()))
-}
-
-/// Prints a text. That nobody reads it (`| head`) is no failure.
-fn say(text: &str) -> Result<()> {
-    match io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("write to standard output"),
-        _ => Ok(()),
-    }
 }
 
 /// Every row in turn, again and again.

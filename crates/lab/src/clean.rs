@@ -24,7 +24,7 @@ use nix::unistd::geteuid;
 
 use crate::channels::objects;
 use crate::channels::{Channel, Selection, State, find, look, look_at_orphan};
-use crate::play::say;
+use crate::play::{print, said};
 use crate::ps;
 
 /// An object to which no name leads is as young as that: somebody may just be making it.
@@ -74,24 +74,24 @@ pub fn clean(args: &Args) -> Result<bool> {
                 let verb = if args.dry_run { "would remove" } else { "removed" };
                 if !pieces.is_empty() {
                     removed += 1;
-                    say(
+                    print(&said(
                         &Style::new().green(),
                         &format!("{verb} "),
                         &format!("{called}: {}", pieces.join(", ")),
-                    );
+                    ))?;
                 }
                 if let Some(why) = why {
-                    say(&Style::new(), "left ", &format!("{called}: {why}"));
+                    print(&said(&Style::new(), "left ", &format!("{called}: {why}")))?;
                 }
             }
             Err(e) => {
                 good = false;
-                say(&Style::new().red(), "error: ", &format!("clean {called}: {e:#}"));
+                print(&said(&Style::new().red(), "error: ", &format!("clean {called}: {e:#}")))?;
             }
         }
     }
     if removed == 0 && good {
-        println!("nothing to clean in {}", ps::places(selection)?);
+        print(&format!("nothing to clean in {}\n", ps::places(selection)?))?;
     }
     for reason in &unseen {
         eprintln!("not seen: {reason}");

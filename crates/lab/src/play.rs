@@ -1,8 +1,9 @@
 //! Plays a pair's scene: both sides' lines, as they come, in one terminal.
 
+use std::io::{self, ErrorKind, Write};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use console::{Color, Style, Term};
 
 use crate::cast::{Cast, Event};
@@ -130,6 +131,14 @@ pub fn say(style: &Style, prefix: &str, text: &str) {
 /// What [`say`] prints.
 pub fn said(style: &Style, prefix: &str, text: &str) -> String {
     wrapped(&style.apply_to(prefix).to_string(), style, text)
+}
+
+/// Prints a text. That nobody reads it (`| head`) is no failure.
+pub fn print(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("write to standard output"),
+        _ => Ok(()),
+    }
 }
 
 /// How many columns there are; as many as fit on paper where there is no terminal.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::channels::places::RuntimeDir;
 use crate::channels::{Channel, Selection, State, find, places};
-use crate::play::say;
+use crate::play::{print, said};
 
 /// What `ps` takes.
 #[derive(clap::Args, Debug)]
@@ -26,11 +26,11 @@ pub fn ps(args: &Args) -> Result<bool> {
     let selection = &args.selection;
     let (channels, unseen) = find(selection)?;
     if args.json {
-        println!("{}", Value::Array(channels.iter().map(in_json).collect()));
+        print(&format!("{}\n", Value::Array(channels.iter().map(in_json).collect())))?;
     } else if channels.is_empty() {
-        println!("no channel in {}", places(selection)?);
+        print(&format!("no channel in {}\n", places(selection)?))?;
     } else {
-        table(&channels);
+        print(&table(&channels))?;
     }
     for reason in &unseen {
         eprintln!("not seen: {reason}");
@@ -70,7 +70,7 @@ fn in_json(channel: &Channel) -> Value {
 
 const HEADINGS: [&str; 6] = ["NAME", "METHOD", "OBJECT", "HOLDS", "STATE", "WHO"];
 
-fn table(channels: &[Channel]) {
+fn table(channels: &[Channel]) -> String {
     let rows: Vec<[String; 6]> = channels.iter().map(row).collect();
     let mut widths = HEADINGS.map(str::len);
     for row in &rows {
@@ -82,32 +82,33 @@ fn table(channels: &[Channel]) {
         let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
         padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
     };
-    println!("{}", Style::new().bold().underlined().apply_to(line(HEADINGS)));
+    let mut text = format!("{}\n", Style::new().bold().underlined().apply_to(line(HEADINGS)));
     let mut dir = None;
     for (channel, row) in channels.iter().zip(&rows) {
         if dir != Some(&channel.dir) {
             dir = Some(&channel.dir);
-            println!("{}", Style::new().bold().apply_to(whose(channel)));
+            text += &said(&Style::new().bold(), "", &whose(channel));
         }
         let style = match channel.state() {
             State::Alive => Style::new(),
             State::Kept => Style::new().yellow(),
             State::Dead => Style::new().red(),
         };
-        println!("{}", style.apply_to(line(row.each_ref().map(String::as_str))));
+        text += &format!("{}\n", style.apply_to(line(row.each_ref().map(String::as_str))));
         let dim = Style::new().dim();
         if let Some(note) = &channel.object.note {
-            say(&dim, "  ", note);
+            text += &said(&dim, "  ", note);
         }
         if let (State::Kept, Some(remove)) = (channel.state(), &channel.object.remove) {
-            say(&dim, "  ", &format!("outlives its makers; remove it with: {remove}"));
+            text += &said(&dim, "  ", &format!("outlives its makers; remove it with: {remove}"));
         }
     }
     if channels.iter().any(|c| c.state() == State::Dead) {
-        println!(
-            "\ndead: those who held it were killed; the next of that name take it over, or: ipc-lab clean"
-        );
+        const DEAD: &str =
+            "those who held it were killed; the next of that name take it over, or: ipc-lab clean";
+        text += &format!("\n{}", said(&Style::new(), "dead: ", DEAD));
     }
+    text
 }
 
 fn row(channel: &Channel) -> [String; 6] {

@@ -22,6 +22,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::cast::{Cast, Event};
 use crate::pairs::{self, Pair, Role};
+use crate::play::print;
 use crate::stage::Stage;
 use scenes::{Scene, Step};
 
@@ -99,7 +100,7 @@ pub fn record(args: &Args) -> Result<bool> {
     let svg = draw::svg(pair, &scene.title, &actors);
     let out = args.out.clone().unwrap_or_else(|| format!("{}-time.svg", pair.method).into());
     fs::write(&out, svg).with_context(|| format!("write {}", out.display()))?;
-    println!("{}: {}", out.display(), scene.title);
+    print(&format!("{}: {}\n", out.display(), scene.title))?;
     Ok(true)
 }
 

@@ -413,6 +413,39 @@ fn an_abstract_socket_is_seen_though_no_directory_names_it() {
     assert!(left.contains(&format!("left {}", sandbox.name())), "{left}");
 }
 
+#[test]
+fn a_mapped_file_elsewhere_is_found_and_what_is_shown_is_no_command_to_the_terminal() {
+    let pair = pair("mmap", &[]);
+    let mut sandbox = Sandbox::new();
+    let file = sandbox.file("it's \x1b[31mred");
+    let path = file.to_str().expect("UTF-8");
+    let producer = sandbox.producer(&pair, &["--file", path, "--interval", "1h"]);
+    producer.wait_for_stdout("sent #0");
+    let all = lab(&sandbox, &["ps", "--json"]).json();
+    let [channel] = &all.as_array().expect("an array")[..] else { panic!("one channel: {all}") };
+    assert_eq!(pids(channel, true), [u64::from(producer.pid())]);
+    assert_eq!(channel["level"]["used"], 112, "a record's header and an item of 96 bytes: {channel}");
+    let shown = lab(&sandbox, &["ps"]).stdout;
+    assert!(shown.contains("it's \u{fffd}[31mred") && !shown.contains('\x1b'), "{shown:?}");
+    producer.signal(SIGKILL);
+    producer.end().expect(137);
+    lab(&sandbox, &["clean", "--kept"]);
+    assert_eq!(lab(&sandbox, &["ps", "--json"]).json(), Value::Array(Vec::new()));
+    assert!(file.exists(), "a file that somebody named is nobody's to remove");
+}
+
+#[test]
+fn who_reads_only_the_first_line_breaks_nothing() {
+    let sandbox = Sandbox::new();
+    for command in ["ps", "clean"] {
+        let script = format!("{{ \"$0\" {command} --dir \"$1\"; echo $? >&2; }} | true");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).arg(directory().join("ipc-lab")).arg(sandbox.dir());
+        let outcome = Process::spawn(shell).end();
+        assert_eq!(outcome.stderr, "0\n");
+    }
+}
+
 /// In a box with its own `/dev`, so that what nobody's names lead to is this test's alone.
 #[test]
 fn an_object_whose_names_are_gone_is_removed_unless_somebody_has_it() {

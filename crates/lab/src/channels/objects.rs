@@ -89,7 +89,19 @@ pub fn look(place: &Place, name: &str, ending: &str, holders: &[Holder]) -> Obje
         "map" => mapped_file(place, name, &channel.path(), holders),
         _ => socket(&channel.path(), holders),
     };
-    looked.unwrap_or_else(|e| Object { what: "?".into(), note: Some(format!("{e:#}")), ..Object::default() })
+    let object = looked.unwrap_or_else(|e| Object {
+        what: "?".into(),
+        note: Some(format!("{e:#}")),
+        ..Object::default()
+    });
+    // A path is another process's choice, and a terminal obeys what it is shown.
+    let shown = |text: String| text.replace(char::is_control, "\u{fffd}");
+    Object {
+        what: shown(object.what),
+        note: object.note.map(shown),
+        remove: object.remove.map(shown),
+        ..object
+    }
 }
 
 fn fifo(path: &Path, holders: &[Holder]) -> Result<Object> {
@@ -290,7 +302,7 @@ fn mapped_file(place: &Place, name: &str, leading: &Path, holders: &[Holder]) ->
         what: format!("mapped file {}", shown(place.dir(), &path)),
         level: Some(Level { used: seen.unread, capacity: Some(seen.capacity), unit: "bytes" }),
         outlives: true,
-        remove: Some(format!("rm {}", path.display())),
+        remove: Some(format!("rm {}", quoted(&path.display().to_string()))),
         is_known: true,
         says_what_it_is: true,
         ..Object::default()
@@ -376,6 +388,12 @@ fn opened(path: &Path, holders: &[Holder]) -> Vec<OpenFile> {
     open.filter(|f| f.link == path).collect()
 }
 
+/// A path as a shell takes it.
+fn quoted(path: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+@".contains(c);
+    if path.chars().all(plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
 /// A path, without the directory above which it is shown.
 fn shown(dir: &Path, path: &Path) -> String {
     path.strip_prefix(dir).unwrap_or(path).display().to_string()
@@ -415,4 +433,21 @@ pub fn lockers(file: &File) -> Vec<u32> {
     pids.sort_unstable();
     pids.dedup();
     pids
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_one_word_of_a_shell() {
+        for (path, word) in [
+            ("/tmp/demo.map", "/tmp/demo.map"),
+            ("/a b", "'/a b'"),
+            ("/it's", r"'/it'\''s'"),
+            ("/$x", "'/$x'"),
+        ] {
+            assert_eq!(quoted(path), word);
+        }
+    }
 }
