@@ -1,5 +1,8 @@
 //! `ipc-lab bench`: what it finds with the real pairs, and with stand-ins that do wrong what they are told to.
 
+#[cfg(not(debug_assertions))]
+mod binaries;
+
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
@@ -119,9 +122,7 @@ mod released {
 
     /// Runs the bench on the real pairs: its status, what it printed, what it wrote.
     fn measured(args: &[&str]) -> (Option<i32>, String, Value) {
-        let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-        cargo.args(["build", "--quiet", "--offline", "--release", "--workspace", "--bins"]);
-        assert!(cargo.status().expect("run cargo").success(), "the binaries could not be built");
+        binaries::directory();
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("made/bench.json");
         let mut bench = Command::new(LAB);

@@ -163,9 +163,9 @@ impl Track {
 
     /// What both sides are told, and what the producer is told besides.
     fn args(&self, run: &Run) -> Result<[Vec<String>; 2]> {
-        let answered = match run.pattern {
+        let [answered, producer_answered] = match run.pattern {
             Pattern::RoundTrip => run.subject.round_trip.context("nothing comes back")?,
-            _ => &[],
+            _ => [&[][..]; 2],
         };
         let addr = format!("127.0.0.1:{}", self.free_port());
         let filled = |arg: &&str| match *arg {
@@ -176,7 +176,7 @@ impl Track {
         let both =
             run.subject.both.iter().chain(answered).chain(&["--quiet", "--json"]).map(filled).collect();
         let interval = if run.pattern == Pattern::Paced { self.interval } else { Duration::ZERO };
-        let mut producer: Vec<_> = run.subject.producer.iter().map(filled).collect();
+        let mut producer: Vec<_> = run.subject.producer.iter().chain(producer_answered).map(filled).collect();
         producer.extend(["--count".to_owned(), run.items.to_string()]);
         producer.extend(["--size".to_owned(), run.size.to_string()]);
         producer.extend(["--interval".to_owned(), format!("{}ns", interval.as_nanos())]);

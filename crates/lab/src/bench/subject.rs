@@ -33,8 +33,9 @@ pub struct Subject {
     pub both: &'static [&'static str],
     /// What the producer is told besides. `{slots}` stands for [`slots`].
     pub producer: &'static [&'static str],
-    /// What both sides are told besides, so that each item is answered; `None` where nothing comes back.
-    pub round_trip: Option<&'static [&'static str]>,
+    /// What both sides are told besides, and the producer alone, so that each item is answered; `None` where
+    /// nothing comes back.
+    pub round_trip: Option<[&'static [&'static str]; 2]>,
 }
 
 impl Subject {
@@ -69,15 +70,19 @@ const fn buffer(name: &'static str, both: &'static [&'static str]) -> Subject {
     Subject { producer: &["--slots", "{slots}"], ..subject(name, both) }
 }
 
-const fn answered(name: &'static str, both: &'static [&'static str], by: &'static [&'static str]) -> Subject {
-    Subject { round_trip: Some(by), ..subject(name, both) }
+const fn answered(
+    subject: Subject,
+    both: &'static [&'static str],
+    producer: &'static [&'static str],
+) -> Subject {
+    Subject { round_trip: Some([both, producer]), ..subject }
 }
 
 /// In the order of the study notes.
 pub static SUBJECTS: &[Subject] = &[
-    answered("pipe:fifo", &[], &["--duplex"]),
-    subject("mq:sysv", &["--api", "sysv"]),
-    subject("mq:posix", &["--api", "posix"]),
+    answered(subject("pipe:fifo", &[]), &["--duplex"], &[]),
+    answered(subject("mq:sysv", &["--api", "sysv"]), &[], &["--rendezvous"]),
+    answered(subject("mq:posix", &["--api", "posix"]), &[], &["--rendezvous"]),
     buffer("shm:semaphore", &["--sync", "semaphore"]),
     buffer("shm:mutex", &["--sync", "mutex"]),
     buffer("shm:ring", &["--sync", "ring"]),
@@ -88,6 +93,6 @@ pub static SUBJECTS: &[Subject] = &[
     // Not udp: at full speed it loses items, as it may, and a row with losses is no row.
     subject("socket:tcp", &["--transport", "tcp", "--addr", "{addr}"]),
     // A call is answered by its nature.
-    answered("rpc:unix", &["--transport", "unix"], &[]),
-    answered("rpc:tcp", &["--transport", "tcp", "--addr", "{addr}"], &[]),
+    answered(subject("rpc:unix", &["--transport", "unix"]), &[], &[]),
+    answered(subject("rpc:tcp", &["--transport", "tcp", "--addr", "{addr}"]), &[], &[]),
 ];
