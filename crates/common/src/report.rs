@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use serde_json::{Map, Value, json};
 
 use crate::args::Both;
-use crate::audit::Audit;
+use crate::audit::{Audit, Findings};
 use crate::exit::BAD_DATA;
 use crate::item::{HEADER, Header, now_ns};
 use crate::place::Role;
@@ -36,7 +36,9 @@ pub struct Report {
     headline: Option<String>,
     notes: Vec<String>,
     remark: String,
+    faulty: bool,
     warned: Vec<(&'static str, Instant, u64)>,
+    expected: Option<u64>,
     progress: Option<ProgressBar>,
     progress_ns: u64,
 }
@@ -65,7 +67,9 @@ impl Report {
             headline: None,
             notes: Vec::new(),
             remark: String::new(),
+            faulty: false,
             warned: Vec::new(),
+            expected: None,
             progress: progress.then(ProgressBar::hidden),
             progress_ns: 0,
         }
@@ -73,6 +77,7 @@ impl Report {
 
     /// How many items the producer wants to send, for the progress bar.
     pub fn expect(&mut self, items: Option<u64>) {
+        self.expected = items;
         if let (Some(bar), Some(items)) = (&self.progress, items) {
             bar.set_length(items);
         }
@@ -93,11 +98,22 @@ impl Report {
         self.notes.push(sentence.into());
     }
 
+    /// The same about bad data that no single item shows: the exit status tells of it, too.
+    pub fn fault(&mut self, sentence: impl Into<String>) {
+        self.faulty = true;
+        self.note(sentence);
+    }
+
     /// Adds words to the line of the next item that is sent or received.
     pub fn remark(&mut self, words: impl FnOnce() -> String) {
         if !self.quiet {
             self.remark = format!("  {}", words());
         }
+    }
+
+    /// What was wrong with the items up to now.
+    pub fn findings(&self) -> Findings {
+        self.audit.findings()
     }
 
     /// Other consumers take from the same channel, or this one selects: what is missing here may have gone
@@ -189,6 +205,24 @@ impl Report {
         }
     }
 
+    /// Another line has the progress bar's place: whether there would have been one.
+    pub(crate) fn stop_progress(&mut self) -> bool {
+        self.hide_progress();
+        self.progress.take().is_some()
+    }
+
+    /// What the bar would say, in words; nothing in the first second.
+    pub(crate) fn progress_so_far(&self) -> String {
+        let rate = match self.elapsed_s() {
+            ..1.0 => return String::new(),
+            _ => self.items_per_s(),
+        };
+        match self.expected {
+            Some(all) if all > 0 => format!("  {}%  {rate:.0} items/s", self.items * 100 / all),
+            _ => format!("  {} items  {rate:.0} items/s", self.items),
+        }
+    }
+
     pub(crate) fn line(&mut self, line: std::fmt::Arguments<'_>) {
         use std::io::Write;
         if !self.quiet {
@@ -228,6 +262,11 @@ impl Report {
         Some(std::mem::take(&mut known.2))
     }
 
+    /// Nothing goes to standard output before the end.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.quiet && !self.output_is_stdout
+    }
+
     pub(crate) fn output_is_stdout(&self) -> bool {
         self.output_is_stdout
     }
@@ -242,7 +281,7 @@ impl Report {
     pub(crate) fn verdict(&self) -> u8 {
         let f = self.audit.findings();
         let bad = self.missing().0 + f.duplicated + f.reordered + f.corrupted;
-        if bad > 0 { BAD_DATA } else { 0 }
+        if bad > 0 || self.faulty { BAD_DATA } else { 0 }
     }
 
     fn elapsed_s(&self) -> f64 {

@@ -1,6 +1,7 @@
 //! A process's run from its arguments to its exit status: waiting, being stopped, and what it says.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, IsTerminal};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use crate::report::Report;
 use crate::sink::Output;
 use crate::watcher::{Watcher, stop_signal};
 
+mod gauge;
 mod items;
 mod speech;
 
@@ -44,6 +46,11 @@ pub struct Session {
     timeout: Option<Duration>,
     nonblocking: bool,
     watcher: Watcher,
+    gauge: Option<gauge::Gauge>,
+    /// Somebody types the items into this terminal.
+    typed_input: bool,
+    /// The channel makes this process wait.
+    blocked: bool,
 }
 
 impl Session {
@@ -56,7 +63,11 @@ impl Session {
         run: impl FnOnce(&mut Session) -> Result<()>,
     ) -> ExitCode {
         let identity = Identity { method, variant, role: Role::Producer };
-        Session::run(identity, &args.both, None, run)
+        Session::run(identity, &args.both, None, |session| {
+            let typed = |path: &PathBuf| path.as_os_str() == "-" && io::stdin().is_terminal();
+            session.typed_input = args.input.as_ref().is_some_and(typed);
+            run(session)
+        })
     }
 
     /// Runs a consumer from start to end, likewise. `--output`, `--delay` and `--count` are taken care of by
@@ -100,10 +111,14 @@ impl Session {
             timeout: both.timeout,
             nonblocking: both.nonblocking,
             watcher: Watcher::start()?,
+            gauge: None,
+            typed_input: false,
+            blocked: false,
         })
     }
 
     fn finish(mut self, result: Result<()>) -> ExitCode {
+        self.end_gauge();
         let mut status = 0;
         if let Err(e) = &result {
             status = exit::status(e);
@@ -169,6 +184,7 @@ impl Session {
     ) -> Result<T> {
         self.check()?;
         if self.watcher.peers_changed() {
+            self.wipe_gauge();
             look(channel)?;
         }
         match op(channel, false) {
@@ -179,7 +195,10 @@ impl Session {
         let since = Instant::now();
         let mut announced = false;
         let mut pause = Duration::from_micros(500);
+        self.blocked = true;
+        let worth_a_line = if self.gauge_shows_waits() { 10 * WORTH_A_LINE } else { WORTH_A_LINE };
         let result = loop {
+            self.draw();
             // Whoever must not block tries again after a pause, which grows to 50 ms.
             let outcome = if self.nonblocking {
                 self.report.would_block();
@@ -197,8 +216,9 @@ impl Session {
                 let deadline = if announced {
                     self.timeout.map(|t| since + t)
                 } else {
-                    Some(since + WORTH_A_LINE.min(self.timeout.unwrap_or(WORTH_A_LINE)))
+                    Some(since + worth_a_line.min(self.timeout.unwrap_or(worth_a_line)))
                 };
+                let deadline = self.or_drawing(deadline);
                 match self.watcher.interruptible(deadline, true, || op(channel, true)) {
                     // There is nothing to block in: only news can change anything.
                     Err(e) if e.kind() == ErrorKind::WouldBlock => {
@@ -217,6 +237,7 @@ impl Session {
                 return Err(stopped.into());
             }
             if self.watcher.peers_changed() {
+                self.wipe_gauge();
                 look(channel)?;
             }
             match op(channel, false) {
@@ -229,11 +250,12 @@ impl Session {
                 let gone = format!("{}: nothing moved for {:.1?} (--timeout)", why(channel), waited);
                 return Err(io::Error::new(ErrorKind::TimedOut, gone).into());
             }
-            if !announced && !self.nonblocking && waited >= WORTH_A_LINE {
+            if !announced && !self.nonblocking && waited >= worth_a_line {
                 announced = true;
                 self.say(&format!("blocked: {}", why(channel)));
             }
         };
+        self.blocked = false;
         self.report.waited(since.elapsed());
         if announced {
             self.say(&format!("unblocked after {:.1?}", since.elapsed()));
@@ -282,6 +304,8 @@ impl Session {
                 );
                 return Err(io::Error::new(ErrorKind::TimedOut, gone).into());
             }
+            self.draw();
+            let deadline = self.or_drawing(deadline);
             match self.watcher.interruptible(deadline, true, || op(true)) {
                 Err(e) if e.kind() == ErrorKind::WouldBlock => self.watcher.pause(deadline, true),
                 Err(e) if is_for_later(&e) => {}
@@ -320,7 +344,8 @@ impl Session {
         self.flush()?;
         while Instant::now() < until {
             self.check()?;
-            self.watcher.pause(Some(until), false);
+            self.draw();
+            self.watcher.pause(self.or_drawing(Some(until)), false);
         }
         self.check()
     }
@@ -331,8 +356,12 @@ impl Session {
     /// [`Stopped`], and what `io` fails with.
     pub fn transfer(&mut self, mut io: impl FnMut() -> io::Result<usize>) -> Result<usize> {
         loop {
-            match self.watcher.interruptible(None, false, &mut io) {
-                Err(e) if e.kind() == ErrorKind::Interrupted => self.check()?,
+            let deadline = self.or_drawing(None);
+            match self.watcher.interruptible(deadline, false, &mut io) {
+                Err(e) if e.kind() == ErrorKind::Interrupted => {
+                    self.check()?;
+                    self.draw();
+                }
                 done => return Ok(done?),
             }
         }

@@ -450,6 +450,12 @@ impl Process {
         mask >> (signal as i32 - 1) & 1 == 1
     }
 
+    /// Whether it was stopped (SIGSTOP) and has come to a halt.
+    pub fn is_stopped(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
+        status.lines().any(|l| l.starts_with("State:\tT"))
+    }
+
     /// The largest resident memory up to now, in KiB, without pages of shared mappings.
     pub fn private_kib(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();

@@ -43,6 +43,7 @@ impl Session {
     }
 
     pub(super) fn after_item(&mut self) -> Result<()> {
+        self.draw();
         if self.report.has_much_to_print() || self.output.is_full() { self.flush() } else { Ok(()) }
     }
 
@@ -74,13 +75,18 @@ impl Session {
 
     /// Writes to standard output (1) or error (2).
     pub(super) fn write(&mut self, to: i32, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.wipe_gauge();
         let (out, err) = (io::stdout(), io::stderr());
         let written = self.write_all(if to == 1 { out.as_fd() } else { err.as_fd() }, bytes);
+        self.redraw_gauge();
         Ok(written.map_err(|e| own_output(e, "standard output"))?)
     }
 
     /// Writes what somebody may have to read first. Who was stopped while nobody reads gives up after a moment.
-    fn write_all(&mut self, fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
+    pub(super) fn write_all(&mut self, fd: BorrowedFd<'_>, mut bytes: &[u8]) -> io::Result<()> {
         let mut patience = None;
         while !bytes.is_empty() {
             let written = self.watcher.interruptible(None, false, || Ok(nix::unistd::write(fd, bytes)?));
