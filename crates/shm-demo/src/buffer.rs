@@ -12,6 +12,7 @@ use crate::object::{Format, Object, Shape, SyncKind};
 use crate::ring::{self, Ring};
 use crate::seat::Seat;
 use crate::semaphore::{self, SemaphoreBuffer};
+use crate::tally::Tally;
 use crate::unsynchronized::{self, Unsynchronized};
 
 /// One process's end of a buffer.
@@ -113,14 +114,22 @@ impl Buffer {
         each!(self, b => b.leave(true, 0))
     }
 
+    /// How many items wait to be popped.
+    pub fn items(&self) -> usize {
+        each!(self, b => b.items())
+    }
+
+    /// What was counted without synchronisation, for who has left after the last producer.
+    pub fn tally(&self) -> Option<Tally> {
+        match self {
+            Buffer::None(b) => b.tally(),
+            _ => None,
+        }
+    }
+
     /// What a wait is for: "buffer full 8/8".
     pub fn why(&self) -> String {
         self.object().why()
-    }
-
-    /// Whether a producer is attached.
-    pub fn has_producer(&self) -> bool {
-        self.object().has(Role::Producer)
     }
 
     /// Whether a consumer is attached.

@@ -28,6 +28,7 @@
 pub mod buffer;
 pub mod event;
 pub mod futex;
+pub mod gauge;
 pub mod header;
 pub mod inspect;
 pub mod memory;
@@ -40,4 +41,5 @@ pub mod robust;
 pub mod seat;
 pub mod semaphore;
 pub mod slots;
+pub mod tally;
 pub mod unsynchronized;

@@ -24,13 +24,18 @@ use memmap2::MmapRaw;
 pub struct Memory {
     map: MmapRaw,
     /// The shared lock (flock) lives as long as the descriptor and the mapping.
-    _file: File,
+    file: File,
 }
 
 impl Memory {
     /// Maps the whole of `file` for reading and writing.
     pub fn map(file: File) -> io::Result<Memory> {
-        Ok(Memory { map: MmapRaw::map_raw(&file)?, _file: file })
+        Ok(Memory { map: MmapRaw::map_raw(&file)?, file })
+    }
+
+    /// Maps the same object once more.
+    pub fn again(&self) -> io::Result<Memory> {
+        Memory::map(self.file.try_clone()?)
     }
 
     /// How many bytes are mapped.

@@ -186,8 +186,12 @@ impl MutexBuffer {
     /// `WouldBlock`, with nothing done, if items are left and nobody is there to take them.
     pub fn finish(&mut self) -> io::Result<()> {
         self.done()?;
-        let left = Slots { memory: &self.object.memory, shape: &self.object.shape }.items();
-        self.leave(true, left)
+        self.leave(true, self.object.owed(self.items()))
+    }
+
+    /// How many items wait to be popped.
+    pub fn items(&self) -> usize {
+        Slots { memory: &self.object.memory, shape: &self.object.shape }.count(Queue::Full)
     }
 
     /// Leaves at once. What is in hand goes back; `left` items are left behind if somebody is there.

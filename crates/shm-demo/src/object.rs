@@ -143,7 +143,17 @@ impl Object {
 
     /// Whether other consumers had, or may have had, a part of the items.
     pub fn is_shared(&self) -> bool {
-        self.memory.word(offset_of!(Header, consumers)).load(Relaxed) != 1
+        self.consumers() != 1
+    }
+
+    /// How many consumers ever opened it.
+    pub fn consumers(&self) -> u32 {
+        self.memory.word(offset_of!(Header, consumers)).load(Relaxed)
+    }
+
+    /// How its processes keep out of each other's way.
+    pub fn kind(&self) -> SyncKind {
+        self.seat.format.kind
     }
 
     /// Whether it is a producer's end.
@@ -189,6 +199,12 @@ impl Object {
             }
             Ok(())
         })
+    }
+
+    /// What a producer owes to consumers that says goodbye with so many `items` in the buffer: those, and the
+    /// goodbye itself as long as no consumer has come, for whom there would be nothing to tell that there was a stream.
+    pub fn owed(&self, items: usize) -> usize {
+        if self.consumers() == 0 { items.max(1) } else { items }
     }
 
     /// Refuses an item that is larger than a slot.

@@ -212,8 +212,12 @@ impl Ring {
     /// `WouldBlock`, with nothing done, if items are left and nobody is there to take them.
     pub fn finish(&mut self) -> io::Result<()> {
         self.done()?;
-        let left = self.side(TAIL).load().wrapping_sub(self.side(HEAD).load());
-        self.leave(true, left as usize)
+        self.leave(true, self.object.owed(self.items()))
+    }
+
+    /// How many items there are; one in hand counts, too.
+    pub fn items(&self) -> usize {
+        self.side(TAIL).load().wrapping_sub(self.side(HEAD).load()) as usize
     }
 
     /// Leaves at once. What is in hand stays; `left` items are left behind if somebody is there.

@@ -69,7 +69,11 @@ impl Seat {
             }
             if self.format.one_each && all.iter().any(|a| a.alive && a.role == self.role) {
                 let role = self.role.name();
-                return Err(busy(format!("{} is in use: with --sync {told} there is one {role}", self.name)));
+                let fix = "--sync semaphore or mutex takes several";
+                return Err(busy(format!(
+                    "{} is in use: with --sync {told} there is one {role} ({fix})",
+                    self.name
+                )));
             }
         } else {
             guard.forget_dead()?;

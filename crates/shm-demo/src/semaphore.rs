@@ -14,11 +14,9 @@
 //! count of 0 sleeps in the kernel until another process posts; otherwise there is no system call.
 //!
 //! Guarantees: any number of producers and consumers; every item once; in order for each producer.
-//!
-//! Limits: a semaphore does not know who took it. What a killed process had taken is never given back:
-//! the lock, and nobody gets in any more; or a slot, and the capacity has shrunk. The pids that are written
-//! down beside the semaphores change nothing about that, they only let [`crate::post_mortem`] say what
-//! happened instead of hanging. [`crate::mutex`] is the step further.
+//! Limits: a semaphore does not know who took it. What a killed process had taken is never given back: the
+//! lock, and nobody gets in any more; or a slot, and the capacity has shrunk. The pids beside the semaphores
+//! change nothing, they let [`crate::post_mortem`] say so instead of hanging. [`crate::mutex`] is the step further.
 //!
 //! Calls: those of [`crate::posix_semaphore`]. See also Silberschatz, Galvin, Gagne, *Operating System Concepts*, "The Bounded-Buffer Problem".
 
@@ -70,7 +68,6 @@ const _: () =
 pub static FORMAT: Format =
     Format { kind: SyncKind::Semaphore, one_each: false, size: |s| slot(s, s.slots.into()), init };
 
-/// Where a slot begins.
 fn slot(shape: &Shape, index: u64) -> usize {
     let slots = (HANDS + 4 * shape.slots as usize).next_multiple_of(64);
     slots + index as usize * shape.stride(SLOT_HEADER)
@@ -253,9 +250,13 @@ impl SemaphoreBuffer {
     /// # Errors
     /// `WouldBlock`, with nothing done, if items are left and nobody is there to take them.
     pub fn finish(&mut self) -> io::Result<()> {
-        let memory = &self.object.memory;
-        let left = memory.long(TAIL).load(Relaxed).wrapping_sub(memory.long(HEAD).load(Relaxed));
-        self.leave(true, left as usize)
+        self.leave(true, self.object.owed(self.items()))
+    }
+
+    /// How many items wait to be popped.
+    pub fn items(&self) -> usize {
+        let [head, tail] = [HEAD, TAIL].map(|at| self.object.memory.long(at).load(Relaxed));
+        tail.wrapping_sub(head) as usize
     }
 
     /// Leaves at once; `left` items are left behind if somebody is there.

@@ -173,10 +173,10 @@ impl<'a> Slots<'a> {
         end.store(position.wrapping_add(1), Relaxed);
     }
 
-    /// How many slots are FULL; a guess for who is not inside the lock.
-    pub fn items(&self) -> usize {
+    /// How many numbers are in a queue; a guess for who is not inside the lock.
+    pub fn count(&self, queue: Queue) -> usize {
         let [first, end] =
-            [0, offset_of!(QueueEnds, end)].map(|at| self.memory.long(QUEUES + at).load(Relaxed));
+            [0, offset_of!(QueueEnds, end)].map(|at| self.memory.long(queue as usize + at).load(Relaxed));
         end.wrapping_sub(first) as usize
     }
 

@@ -1,7 +1,7 @@
 //! What is special about a buffer in shared memory: several of each side, who is refused, and what killed
 //! processes leave behind.
 
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, TryLockError};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -200,6 +200,58 @@ fn a_consumer_that_stays_forever_takes_from_one_producer_after_another() {
 }
 
 #[test]
+fn a_stream_that_came_and_went_while_nobody_looked_is_received() {
+    for pair in ALL {
+        let sandbox = Sandbox::new();
+        let consumer = sandbox.consumer(&pair, &["--forever", "--json", "--count", "6"]);
+        let args = ["--count", "3", "--interval", "0"];
+        sandbox.producer(&pair, &args).end().expect(0);
+        consumer.wait_for_stdout("received #2").wait_for_stderr("waiting for a producer");
+        stop(&consumer, &sandbox);
+        sandbox.producer(&pair, &args).end().expect(0);
+        consumer.signal(SIGCONT);
+        assert_eq!(consumer.end().expect(0).number("items"), 6, "{:?}", pair.both);
+
+        // The same with one that was killed: it said no goodbye.
+        let consumer = sandbox.consumer(&pair, &["--forever", "--json"]);
+        sandbox.producer(&pair, &args).end().expect(0);
+        consumer.wait_for_stdout("received #2");
+        stop(&consumer, &sandbox);
+        let producer = sandbox.producer(&pair, &["--count", "2", "--interval", "1h"]);
+        producer.wait_for_stdout("sent #0");
+        producer.signal(SIGKILL);
+        producer.end().expect(137);
+        consumer.signal(SIGCONT);
+        let ended = consumer.end().expect(3).says("died before it could say goodbye");
+        assert_eq!(ended.number("items"), 4, "{:?}", pair.both);
+    }
+}
+
+#[test]
+fn a_stream_without_an_item_has_an_end_too() {
+    for pair in ALL {
+        let nothing = ["--input", "/dev/null"];
+        let sandbox = Sandbox::new();
+        let producer = sandbox.producer(&pair, &nothing);
+        producer.wait_for_stderr("waiting for a consumer");
+        sandbox.consumer(&pair, &QUIET).end().expect(0).all_well(0);
+        producer.end().expect(0);
+
+        let consumer = sandbox.consumer(&pair, &QUIET);
+        consumer.wait_for_stderr("waiting for a producer");
+        sandbox.producer(&pair, &nothing).end().expect(0);
+        consumer.end().expect(0).all_well(0);
+
+        let late = [&nothing[..], &["--timeout", "200ms"]].concat();
+        sandbox.producer(&pair, &late).end().expect(3).says("nobody learns that there were no items");
+        let producer = sandbox.producer(&pair, &nothing);
+        producer.wait_for_stderr("waiting for a consumer");
+        producer.signal(SIGINT);
+        producer.end().expect(130);
+    }
+}
+
+#[test]
 fn a_killed_producer_is_noticed_after_its_last_item() {
     for pair in ALL {
         let sandbox = Sandbox::new();
@@ -254,6 +306,21 @@ fn killed_sides_are_followed_by_others_at_once() {
         for key in ["duplicated", "reordered", "corrupted", "lost"] {
             assert_eq!(last.number(key), 0, "{key}");
         }
+    }
+}
+
+/// Stops a process, but not in the moment in which it looks who is there: nobody could come or go then.
+fn stop(process: &Process, sandbox: &Sandbox) {
+    let guard = sandbox.dir().join(format!("{}.shm.lock", sandbox.name()));
+    loop {
+        process.signal(SIGSTOP);
+        while !process.is_stopped() {
+            std::thread::yield_now();
+        }
+        match std::fs::File::open(&guard).map(|file| file.try_lock()) {
+            Ok(Err(TryLockError::WouldBlock)) => process.signal(SIGCONT),
+            _ => return,
+        };
     }
 }
 

@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::Parser;
 use common::{args, place::Place, session::Session};
 use shm_demo::buffer::Buffer;
+use shm_demo::gauge::Gauge;
 use shm_demo::object::SyncKind;
 use shm_demo::seat;
 
@@ -19,6 +20,9 @@ struct Args {
     /// How the processes keep out of each other's way; both sides must say the same
     #[arg(long, value_name = "HOW", default_value = "semaphore", value_parser = SyncKind::NAMES, help_heading = "Buffer")]
     sync: String,
+    /// Show how full the buffer is while it fills and empties
+    #[arg(long, help_heading = "Buffer")]
+    gauge: bool,
 }
 
 const TERMINALS: &str = "\
@@ -39,15 +43,24 @@ fn consume(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
     session.watch(seat::channel(&place, name).watch()?);
     let mut seat = Some(Buffer::wait(&place, name, sync)?);
     let mut buffer = session.meet(|_| Buffer::open(&mut seat, sync)?.ok_or(WouldBlock.into()))?;
+    if args.gauge {
+        let gauge = Gauge::of(buffer.object())?;
+        session.gauge(move |columns, blocked| gauge.line(columns, blocked));
+    }
     let mut more_wanted = pop_all(session, &mut buffer)?;
     while more_wanted && args.consumer.forever {
         session.meet(|_| {
             buffer.look()?;
-            if buffer.has_producer() { Ok(()) } else { Err(WouldBlock.into()) }
+            // A producer cancels the goodbye when it comes; it may have gone again, and left items.
+            if buffer.items() > 0 || !buffer.object().is_closed() { Ok(()) } else { Err(WouldBlock.into()) }
         })?;
         more_wanted = pop_all(session, &mut buffer)?;
     }
-    session.wait(&mut buffer, Buffer::why, look, |buffer, _| buffer.finish())
+    session.wait(&mut buffer, Buffer::why, look, |buffer, _| buffer.finish())?;
+    if sync == SyncKind::None {
+        judge(&buffer, session);
+    }
+    Ok(())
     // Any failure drops the buffer with the item still in hand, for the next consumer.
 }
 
@@ -68,6 +81,20 @@ fn pop_all(session: &mut Session, buffer: &mut Buffer) -> Result<bool> {
         if !more_wanted {
             return Ok(false);
         }
+    }
+}
+
+/// `--sync none`: what became of the items.
+fn judge(buffer: &Buffer, session: &mut Session) {
+    let torn = session.report.findings().corrupted;
+    if torn > 0 {
+        let why = "another process wrote into their slot at the same time";
+        session.report.note(format!("torn items: {torn}; {why} (--sync semaphore or mutex)"));
+    }
+    if let Some(tally) = buffer.tally() {
+        tally.numbers().into_iter().for_each(|(key, n)| session.report.extra(key, n));
+        tally.luck().into_iter().for_each(|luck| session.report.note(luck));
+        tally.faults().into_iter().for_each(|fault| session.report.fault(fault));
     }
 }
 
