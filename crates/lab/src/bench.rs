@@ -7,6 +7,7 @@
 //! ```
 
 mod before;
+mod chart;
 mod count;
 mod figure;
 mod floor;
@@ -149,8 +150,14 @@ pub fn bench(args: &Args) -> Result<bool> {
     let others = clocks.others_since()?;
 
     let file = args.json.clone().map_or_else(default_file, Ok)?;
-    write(&file, &as_json(args, means, &machine, &rows, &floors, others))?;
-    let where_all_is = format!("\nAll figures of all rounds: {}\n", file.display());
+    write(&file, &format!("{:#}\n", as_json(args, means, &machine, &rows, &floors, others)))?;
+    let mut where_all_is = format!("\nAll figures of all rounds: {}\n", file.display());
+    for (name, svg) in chart::charts(&rows, &floors) {
+        let stem = file.file_stem().context("--json needs a file's name")?.to_string_lossy();
+        let chart = file.with_file_name(format!("{stem}-{name}.svg"));
+        write(&chart, &svg)?;
+        where_all_is += &format!("Chart: {}\n", chart.display());
+    }
     let failures = tables::failures(&rows);
     print(&[tables::tables(args, means, &rows, &floors, others), where_all_is, failures.clone()].concat())?;
     Ok(failures.is_empty() && rows.iter().any(|row| row.trouble.is_none()))
@@ -223,9 +230,9 @@ fn default_file() -> Result<PathBuf> {
     Ok(itself.ancestors().nth(2).context("find the target directory")?.join("bench/bench.json"))
 }
 
-fn write(file: &Path, value: &Value) -> Result<()> {
+fn write(file: &Path, text: &str) -> Result<()> {
     if let Some(dir) = file.parent() {
         fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     }
-    fs::write(file, format!("{value:#}\n")).with_context(|| format!("write {}", file.display()))
+    fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }
