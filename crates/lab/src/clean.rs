@@ -99,6 +99,14 @@ pub fn clean(args: &Args) -> Result<bool> {
     Ok(good)
 }
 
+/// Removes all channels of a directory that is our own, those that are kept too, as far as nobody lives.
+pub fn sweep(dir: &Path) -> Result<()> {
+    let selection = Selection { dir: Some(dir.to_owned()), name: None };
+    let all = Args { selection, dry_run: false, kept: true };
+    let (channels, _) = find(&all.selection)?;
+    channels.iter().try_for_each(|channel| remove(channel, &all).map(drop))
+}
+
 fn fate(channel: &Channel, args: &Args) -> Fate {
     let object = &channel.object;
     if channel.owner != geteuid() {

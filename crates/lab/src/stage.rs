@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
 
+use crate::clean;
 use crate::pairs::{Pair, Role};
 
 /// Where the processes of one run meet, apart from all others on this machine.
@@ -57,8 +58,12 @@ impl Stage {
         let map = format!("{}.map", self.name);
         let removed = fs::remove_file(self.file(&map)).is_ok().then_some(map);
         let left = self.left();
+        if !left.is_empty() {
+            // The next pair is to start on an empty stage all the same. A name alone is not enough: it can lead
+            // to a queue in the kernel, which nobody would find any more.
+            let _ = clean::sweep(self.dir.path());
+        }
         for path in &left {
-            // The next pair is to start on an empty stage all the same.
             let _ = fs::remove_file(path);
         }
         let names: Vec<_> = left.iter().map(|p| p.display().to_string()).collect();

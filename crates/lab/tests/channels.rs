@@ -12,8 +12,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::testkit::{Outcome, Pair, Process, Sandbox};
+use mq_demo::sysv::SysvQueue;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::signal::Signal::{SIGINT, SIGKILL};
+use nix::sys::signal::Signal::{SIGINT, SIGKILL, SIGTERM};
 use nix::sys::stat::Mode;
 use nix::unistd::{geteuid, mkfifo};
 use serde_json::Value;
@@ -444,6 +445,32 @@ fn who_reads_only_the_first_line_breaks_nothing() {
         let outcome = Process::spawn(shell).end();
         assert_eq!(outcome.stderr, "0\n");
     }
+}
+
+/// A full queue of System V is in no directory: once the names are gone, nobody can tell whose it is.
+#[test]
+fn a_lab_that_is_interrupted_leaves_no_queue_in_the_kernel() {
+    let sandbox = Sandbox::new();
+    let mut lab = Command::new(directory().join("ipc-lab"));
+    lab.args(["record", "mq", "--out"]).arg(sandbox.dir().join("never.svg")).env("TMPDIR", sandbox.dir());
+    let mut lab = Process::spawn(lab);
+    let registry = || {
+        let stages = fs::read_dir(sandbox.dir()).expect("list").flatten();
+        let names = stages.flat_map(|stage| fs::read_dir(stage.path()).into_iter().flatten().flatten());
+        let found = names.map(|name| name.path()).find(|path| path.extension().is_some_and(|e| e == "mq"));
+        fs::read_to_string(found?).ok().filter(|text| !text.is_empty())
+    };
+    let (mut key, mut messages) = (0, 0);
+    while messages < 3 {
+        assert!(lab.is_running(), "{}", lab.stderr());
+        let Some(text) = registry() else { continue };
+        key = text.lines().find_map(|l| l.strip_prefix("key ")?.parse().ok()).expect("a key");
+        messages =
+            SysvQueue::open(key, 4096).and_then(|queue| queue.level()).map_or(0, |level| level.messages);
+    }
+    lab.signal(SIGTERM);
+    lab.end().expect(143);
+    assert!(SysvQueue::open(key, 4096).is_err(), "the queue with the key {key} is left");
 }
 
 /// In a box with its own `/dev`, so that what nobody's names lead to is this test's alone.
