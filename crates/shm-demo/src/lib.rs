@@ -40,6 +40,7 @@ pub mod ring;
 pub mod robust;
 pub mod seat;
 pub mod semaphore;
+pub mod side;
 pub mod slots;
 pub mod tally;
 pub mod unsynchronized;

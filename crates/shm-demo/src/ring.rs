@@ -18,6 +18,7 @@
 //! - Each side keeps a copy of the other's counter and looks at the real one, whose cache line the other is
 //!   writing, only when the copy says empty or full.
 //! - What the other side wrote is checked before it is used: scribbling can end the run, not crash it.
+//! - What orders all that between two processors is in [`crate::side`].
 //!
 //! Guarantees: every item, in order; nothing lost when either side is killed; an item in hand may come twice.
 //! Limits: one of each.
@@ -26,37 +27,20 @@
 //! Bos, *Rust Atomics and Locks*, chapters 3 and 9.
 
 use std::io::{self, ErrorKind};
-use std::mem::offset_of;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
-use std::sync::atomic::{AtomicU32, AtomicU64, fence};
+use std::sync::atomic::Ordering::Relaxed;
 
-use crate::futex;
 use crate::memory::Memory;
 use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
+use crate::side::{self, Side};
 
-/// The control words, for their offsets: each side's on a cache line of its own.
-#[repr(C)]
-struct Control {
-    head: Side,
-    tail: Side,
-}
-
-#[repr(C, align(64))]
-struct Side {
-    /// `head` or `tail`.
-    counter: u64,
-    /// 1 while its writer sleeps, or is about to. The futex.
-    asleep: u32,
-}
-
-pub(crate) const HEAD: usize = CONTROL + offset_of!(Control, head);
-pub(crate) const TAIL: usize = CONTROL + offset_of!(Control, tail);
-const ASLEEP: usize = offset_of!(Side, asleep);
-const SLOTS: usize = CONTROL + size_of::<Control>();
+/// The consumer's side, and the producer's: each on a cache line of its own.
+pub(crate) const HEAD: usize = CONTROL;
+pub(crate) const TAIL: usize = HEAD + side::SIZE;
+const SLOTS: usize = TAIL + side::SIZE;
 /// In a slot, before the item: its length.
 const SLOT_HEADER: usize = 8;
 
-const _: () = assert!(HEAD == 128 && TAIL == 192 && ASLEEP == 8 && SLOTS == 256);
+const _: () = assert!(HEAD == 128 && TAIL == 192 && SLOTS == 256);
 
 /// What this mechanism wants of its object.
 pub static FORMAT: Format =
@@ -222,11 +206,11 @@ impl Ring {
 
     /// Leaves at once. What is in hand stays; `left` items are left behind if somebody is there.
     pub fn leave(&mut self, goodbye: bool, left: usize) -> io::Result<()> {
-        self.object.leave(goodbye, left, |memory| Words::at(memory, HEAD).wake())
+        self.object.leave(goodbye, left, |memory| Side::at(memory, HEAD).wake())
     }
 
-    fn side(&self, at: usize) -> Words<'_> {
-        Words::at(&self.object.memory, at)
+    fn side(&self, at: usize) -> Side<'_> {
+        Side::at(&self.object.memory, at)
     }
 
     fn slot(&self, position: u64) -> usize {
@@ -250,53 +234,6 @@ impl Drop for Ring {
     }
 }
 
-/// One side's counter and its bed: all that is shared without a lock, and every ordering.
-struct Words<'a> {
-    counter: &'a AtomicU64,
-    asleep: &'a AtomicU32,
-}
-
-impl<'a> Words<'a> {
-    fn at(memory: &'a Memory, side: usize) -> Words<'a> {
-        Words { counter: memory.long(side), asleep: memory.word(side + ASLEEP) }
-    }
-
-    /// Acquire: pairs with the Release in `publish`. Who sees the tail sees the items before it; who sees the
-    /// head knows that the slots before it have been read.
-    fn load(&self) -> u64 {
-        self.counter.load(Acquire)
-    }
-
-    /// Release: see `load`.
-    fn publish(&self, counter: u64) {
-        self.counter.store(counter, Release);
-    }
-
-    /// Before the last look at the other's counter. Each side first writes, then reads what the other wrote:
-    /// this one `asleep`, then the counter; the other one the counter, then `asleep`. The two fences forbid
-    /// that both read the old value, which would be to sleep while nobody knows.
-    fn about_to_sleep(&self) {
-        self.asleep.store(1, Relaxed);
-        fence(SeqCst);
-    }
-
-    fn sleep(&self) -> io::Result<()> {
-        futex::wait(self.asleep, 1).inspect_err(|_| self.awake())
-    }
-
-    fn awake(&self) {
-        self.asleep.store(0, Relaxed);
-    }
-
-    /// Wakes this side if it sleeps; called by the other one after `publish`. See `about_to_sleep`.
-    fn wake(&self) {
-        fence(SeqCst);
-        if self.asleep.load(Relaxed) != 0 && self.asleep.swap(0, Relaxed) != 0 {
-            futex::wake(self.asleep, 1);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use common::place::Place;
@@ -310,7 +247,7 @@ mod tests {
         let name = format!("ring-{name}-{}", std::process::id());
         let object = Object::create(&place, &name, &FORMAT, Shape { slots, slot_size: 16 }).expect("create");
         for side in [HEAD, TAIL] {
-            Words::at(&object.memory, side).publish(start);
+            Side::at(&object.memory, side).publish(start);
         }
         let producer = Ring::new(object).expect("producer");
         let mut seat = Some(Seat::consumer(&place, &name, &FORMAT).expect("seat"));
