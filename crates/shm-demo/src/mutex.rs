@@ -233,7 +233,7 @@ impl<'a> Inside<'a> {
 
     fn put(&self, item: &[u8]) -> io::Result<()> {
         let Some(index) = self.pop_front(Queue::Free)? else { return Err(ErrorKind::WouldBlock.into()) };
-        self.slots.fill(index, item);
+        self.slots.fill(index, self.object.pid, item);
         self.slots.push_back(Queue::Full, index);
         self.wake(ITEMS);
         Ok(())
@@ -248,7 +248,7 @@ impl<'a> Inside<'a> {
         };
         *hand = Some(index);
         // Copied inside the lock, checked before: the length may be anything.
-        let len = self.object.check_length(self.slots.take(index))?;
+        let len = self.object.check_length(self.slots.take(index, self.object.pid))?;
         item.resize(len, 0);
         self.slots.read(index, item);
         Ok(true)

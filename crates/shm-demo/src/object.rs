@@ -36,6 +36,8 @@ pub struct Object {
     pub memory: Memory,
     /// Read from the header once and checked.
     pub shape: Shape,
+    /// This process. Asked for once: getpid(2) is a system call, and would be the only one of an item.
+    pub pid: u32,
     seat: Seat,
     /// Who lives, ourselves included, as last seen by [`Object::look`].
     living: Vec<Attached>,
@@ -87,7 +89,7 @@ impl Object {
     }
 
     fn new(seat: Seat, memory: Memory, shape: Shape) -> Object {
-        Object { memory, shape, seat, living: Vec::new() }
+        Object { memory, shape, pid: std::process::id(), seat, living: Vec::new() }
     }
 
     /// Looks who is attached, and hands the pids of the dead to `recover`, which gives back what they held.

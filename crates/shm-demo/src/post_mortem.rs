@@ -37,7 +37,7 @@ pub fn take_in_hand(object: &Object, head: u64) -> io::Result<u32> {
     // Mostly the first that is looked at.
     let free = (first..slots).chain(0..first).find(|h| hand(*h).load(Relaxed) == 0);
     let free = free.ok_or_else(|| object.damaged("free hands", 0, "one for each slot"))?;
-    hand(free).store(std::process::id(), Relaxed);
+    hand(free).store(object.pid, Relaxed);
     Ok(free)
 }
 

@@ -279,7 +279,7 @@ impl SemaphoreBuffer {
             }
             self.semaphore(MUTEX).wait()?;
         }
-        self.object.memory.word(HOLDER).store(std::process::id(), Relaxed);
+        self.object.memory.word(HOLDER).store(self.object.pid, Relaxed);
         Ok(())
     }
 

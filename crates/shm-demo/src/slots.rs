@@ -89,10 +89,10 @@ pub fn offset(shape: &Shape, index: u32) -> usize {
 }
 
 impl<'a> Slots<'a> {
-    /// Makes a slot FILLING, writes the item, and makes it FULL.
-    pub fn fill(&self, index: u32, item: &[u8]) {
+    /// Makes a slot FILLING by `owner`, this process, writes the item, and makes it FULL.
+    pub fn fill(&self, index: u32, owner: u32, item: &[u8]) {
         let at = offset(self.shape, index);
-        self.memory.word(at + offset_of!(Header, owner)).store(std::process::id(), Relaxed);
+        self.memory.word(at + offset_of!(Header, owner)).store(owner, Relaxed);
         self.set_state(index, FILLING);
         let number = self.memory.long(PUSHED).load(Relaxed);
         self.memory.long(PUSHED).store(number.wrapping_add(1), Relaxed);
@@ -102,10 +102,10 @@ impl<'a> Slots<'a> {
         self.set_state(index, FULL);
     }
 
-    /// Makes a slot TAKEN by this process; the item's length as it was written.
-    pub fn take(&self, index: u32) -> u32 {
+    /// Makes a slot TAKEN by `owner`, this process; the item's length as it was written.
+    pub fn take(&self, index: u32, owner: u32) -> u32 {
         let at = offset(self.shape, index);
-        self.memory.word(at + offset_of!(Header, owner)).store(std::process::id(), Relaxed);
+        self.memory.word(at + offset_of!(Header, owner)).store(owner, Relaxed);
         self.set_state(index, TAKEN);
         self.memory.word(at + offset_of!(Header, len)).load(Relaxed)
     }
