@@ -298,7 +298,15 @@ impl Guard<'_> {
 
     /// Removes the names of the dead; how many there were.
     pub fn forget_dead(&self) -> io::Result<usize> {
-        let dead: Vec<_> = self.attached()?.into_iter().filter(|a| !a.alive).collect();
+        self.forget(&self.attached()?)
+    }
+
+    /// Removes the names of those who were dead when `attached` was asked. Who dies at this moment keeps its
+    /// name: nobody has looked yet at what it leaves.
+    pub fn forget(&self, attached: &[Attached]) -> io::Result<usize> {
+        // Dead also now: it may be our own process id, and the name ours since.
+        let dead: Vec<_> =
+            self.attached()?.into_iter().filter(|a| !a.alive && attached.contains(a)).collect();
         for a in &dead {
             fs::remove_file(self.name_of(a.role, a.pid))?;
         }

@@ -120,6 +120,23 @@ fn who_dies_is_dead_as_soon_as_anybody_can_notice() {
 }
 
 #[test]
+fn who_dies_after_the_look_is_not_forgotten_with_the_others() {
+    let dir = Dir::new("look");
+    let channel = dir.channel();
+    let (mut first, mut second) = (other(&dir), other(&dir));
+    first.kill().expect("kill");
+    first.wait().expect("wait");
+    let guard = channel.lock().expect("guard");
+    let attached = guard.attached().expect("list");
+    second.kill().expect("kill");
+    second.wait().expect("wait");
+    assert_eq!(guard.forget(&attached).expect("forget"), 1);
+    let left = guard.attached().expect("list");
+    assert_eq!(left.iter().map(|a| (a.pid, a.alive)).collect::<Vec<_>>(), [(second.id(), false)]);
+    assert_eq!(guard.forget_dead().expect("forget"), 1);
+}
+
+#[test]
 fn who_leaves_takes_its_name_along() {
     let dir = Dir::new("leave");
     let channel = dir.channel();

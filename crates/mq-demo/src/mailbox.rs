@@ -192,7 +192,7 @@ pub(crate) fn bury(
 /// Removes the names of the dead, and the queues of their own.
 pub(crate) fn forget_dead(guard: &Guard<'_>, channel: &Channel, attached: &[Attached]) -> io::Result<()> {
     rendezvous::clear(channel, attached);
-    guard.forget_dead().map(drop)
+    guard.forget(attached).map(drop)
 }
 
 /// Leaves a channel. The last producer says goodbye, and the last process removes the queue, unless there is
