@@ -99,7 +99,7 @@ impl Object {
         let (living, dead): (Vec<_>, Vec<_>) = guard.attached()?.into_iter().partition(|a| a.alive);
         self.living = living;
         let deaths = self.memory.word(offset_of!(Header, deaths));
-        for dead in dead {
+        for dead in &dead {
             if dead.role == Role::Producer {
                 deaths.fetch_add(1, Relaxed);
             }
@@ -108,7 +108,8 @@ impl Object {
         if std::mem::take(&mut self.seat.predecessor) {
             recover(self, std::process::id())?;
         }
-        guard.forget_dead()?;
+        // Only those: what somebody had that died since is for the next look.
+        guard.forget(&dead)?;
         Ok(())
     }
 
