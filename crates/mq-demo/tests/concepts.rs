@@ -7,6 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::testkit::{Outcome, Pair, Process, SOON, Sandbox};
+use mq_demo::sysv::{Select, SysvQueue};
 use nix::sys::signal::Signal;
 use nix::unistd::geteuid;
 
@@ -550,6 +551,18 @@ mod rendezvous {
         producer.end_within(SOON).expect(3).says("was removed");
         consumer.signal(Signal::SIGINT);
         consumer.end_within(AT_ONCE);
+    }
+
+    #[test]
+    fn a_stranger_takes_the_message_and_sends_no_receipt() {
+        let queues = Queues::new();
+        let producer = queues.producer(&SYSV, &["--rendezvous"]);
+        producer.wait_for_stderr("nobody has taken it yet");
+        let mut queue = SysvQueue::open(queues.key(), 96).expect("open the queue");
+        queue.try_receive(Select::Any).expect("take the message");
+        // A consumer that comes and goes makes the producer look: the message is gone, and nobody is left.
+        queues.consumer(&SYSV, &["--timeout", "100ms"]).end().expect(3);
+        producer.end_within(SOON).expect(3).says("before the receipt");
     }
 
     #[test]
