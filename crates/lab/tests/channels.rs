@@ -215,17 +215,33 @@ fn nothing_happened(inotify: &Inotify, when: &str) {
     }
 }
 
+/// How often a process was put to sleep, if all of it sleeps now or has ended.
+fn switches_asleep(pid: u32) -> Option<u64> {
+    let mut switches = 0;
+    for task in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
+        let value = |key: &str| status.lines().find_map(|l| l.strip_prefix(key)).unwrap_or("").trim();
+        if !["S", "Z", "X"].iter().any(|state| value("State:").starts_with(state)) {
+            return None;
+        }
+        switches += value("voluntary_ctxt_switches:").parse::<u64>().unwrap_or(0);
+    }
+    Some(switches)
+}
+
 #[test]
 fn who_is_looked_at_does_not_notice() {
     for case in cases() {
         for consumer_first in [true, false] {
             let sandbox = Sandbox::new();
-            let look = |when: &str| {
+            let look = |first: &Process, when: &str| {
                 let inotify = watch(sandbox.dir());
                 // What it is still doing by itself comes to rest first.
                 loop {
+                    let before = switches_asleep(first.pid());
                     std::thread::sleep(Duration::from_millis(100));
-                    if inotify.read_events().is_err() {
+                    let is_quiet = inotify.read_events().is_err();
+                    if before.is_some() && before == switches_asleep(first.pid()) && is_quiet {
                         break;
                     }
                 }
@@ -254,7 +270,7 @@ fn who_is_looked_at_does_not_notice() {
                     std::thread::sleep(Duration::from_millis(5));
                 }
             }
-            look("one alone");
+            look(&first, "one alone");
             if consumer_first {
                 assert!(first.is_running(), "{}", case.object);
             }
