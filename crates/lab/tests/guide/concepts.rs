@@ -30,7 +30,7 @@ fn row_faults(map: &Page, row: &Row, pages: &[Page]) -> Faults {
     let mut faults = Vec::new();
     let links: Vec<(String, Option<String>)> =
         row.cells.iter().flat_map(|c| &c.links).map(|l| map.resolve(l)).collect();
-    let commands = row.cells.iter().flat_map(|c| &c.spans).filter(|s| s.starts_with("cargo run --bin "));
+    let commands = row.cells.iter().flat_map(|c| &c.spans).filter(|s| s.starts_with("cargo run "));
     let commands: Vec<&String> = commands.collect();
     if commands.is_empty() {
         faults.push("no command".to_owned());
