@@ -94,10 +94,4 @@ impl Replier {
         let reply = bytes.to_le_bytes();
         if block { pipe.write(&reply) } else { pipe.try_write(&reply) }
     }
-
-    /// Says that no more replies come.
-    pub fn goodbye(&mut self) {
-        // A producer that has gone does not listen.
-        let _ = self.pipe.as_mut().map(FrameWriter::try_goodbye);
-    }
 }
