@@ -19,6 +19,7 @@
 //! slow for all.
 
 use std::io;
+use std::time::Duration;
 
 use socket_demo::consumer::{Consumer, Received};
 use socket_demo::dial::Hello;
@@ -69,6 +70,11 @@ impl ServerStub {
         let server = Server::new(Listener::open(address)?, hello, rules);
         let (result, reply) = (Marshal::default(), Marshal::default());
         Ok(ServerStub { requests: Consumer::new(server), once: Once::default(), result, reply })
+    }
+
+    /// Sets within what time a request that has begun must be there as a whole.
+    pub fn frame_deadline(&mut self, deadline: Duration) {
+        self.requests.frame_deadline(deadline);
     }
 
     /// How many clients are connected.

@@ -8,6 +8,7 @@
 //! its items is missing. Whoever connects and leaves without HELLO is no producer.
 
 use std::io::{self, ErrorKind};
+use std::time::Duration;
 
 use crate::dial::Hello;
 use crate::endpoint::Address;
@@ -53,6 +54,11 @@ impl Consumer {
     /// Receives from the clients of `server`, whatever kind of frames its rules allow.
     pub fn new(server: Server) -> Consumer {
         Consumer { server, from: 0, met: false, lost: None }
+    }
+
+    /// Sets within what time a frame that has begun must be there as a whole.
+    pub fn frame_deadline(&mut self, deadline: Duration) {
+        self.server.frame_deadline(deadline);
     }
 
     /// How many producers are connected.

@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 
@@ -28,6 +29,8 @@ pub(crate) struct Peer {
     pub greeted: bool,
     /// Frames handed out, but for HELLO and GOODBYE.
     pub taken: u64,
+    /// Since when a frame has been coming of which there is only a part.
+    pub begun: Option<Instant>,
 }
 
 impl Peer {
@@ -40,6 +43,26 @@ impl Peer {
             outbox: VecDeque::new(),
             greeted: false,
             taken: 0,
+            begun: None,
+        }
+    }
+
+    /// Since when we wait for the rest of a frame; not while it is us who wait for it to take an answer.
+    pub(crate) fn waited_for(&mut self) -> Option<&mut Instant> {
+        if self.outbox.is_empty() { self.begun.as_mut() } else { None }
+    }
+
+    /// Fails if the rest of a frame has been waited for longer than `deadline`.
+    pub(crate) fn check_deadline(&mut self, deadline: Duration) -> io::Result<()> {
+        let Some(partial) = self.reader.partial() else { return Ok(()) };
+        self.begun.get_or_insert_with(Instant::now);
+        match self.waited_for() {
+            Some(since) if since.elapsed() >= deadline => {
+                let why =
+                    format!("frame truncated after {partial}: the rest has not come within {deadline:.1?}");
+                Err(io::Error::new(ErrorKind::UnexpectedEof, why))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -51,7 +74,10 @@ impl Peer {
         }
         let kind = loop {
             match self.reader.next_frame()? {
-                Some(kind) => break kind,
+                Some(kind) => {
+                    self.begun = None;
+                    break kind;
+                }
                 None if !std::mem::take(&mut self.readable) => return Ok(None),
                 None => match self.reader.fill(&self.connection) {
                     Ok(0) => return self.ended(),

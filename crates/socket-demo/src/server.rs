@@ -11,9 +11,10 @@
 //!
 //! *Guarantees.* Frames of one connection come in order. Each ready connection is read once in a round, so
 //! that one who always has something to say does not keep the others waiting. Whoever sends what it should
-//! not is closed, and the others go on. Whoever does not read its answers is not read from, so that the
-//! memory for a connection is bounded by its longest frame and one answer. No descriptors left: no spinning,
-//! but another look after 100 ms or when a connection has gone.
+//! not is closed, and so is whoever begins a frame and does not end it within [`FRAME_DEADLINE`]; the others go
+//! on. Whoever does not read its answers is not read from, so that the memory for a connection is bounded by its
+//! longest frame and one answer. No descriptors left: no spinning, but another look after 100 ms or when a
+//! connection has gone.
 //!
 //! *Limits.* What is done with a frame is done by this thread: a slow service is slow for all.
 //!
@@ -36,6 +37,11 @@ use crate::peer::Peer;
 
 /// How long accepting is left alone when there are no descriptors left.
 const RECOVER: Duration = Duration::from_millis(100);
+
+/// Within what time a frame that has begun must be there as a whole; see [`Server::frame_deadline`].
+pub const FRAME_DEADLINE: Duration = Duration::from_secs(30);
+/// When we come back to poll later than this, it was not the senders who kept us waiting.
+const LATE: Duration = Duration::from_millis(100);
 
 /// A number for each connection; none is used twice.
 pub type Id = u64;
@@ -70,6 +76,9 @@ pub struct Server {
     ready: VecDeque<Id>,
     /// Accepting is left alone until then.
     exhausted: Option<Instant>,
+    deadline: Duration,
+    /// When we last knew who has something to say.
+    looked: Instant,
 }
 
 impl Server {
@@ -83,7 +92,15 @@ impl Server {
             next_id: 0,
             ready: VecDeque::new(),
             exhausted: None,
+            deadline: FRAME_DEADLINE,
+            looked: Instant::now(),
         }
+    }
+
+    /// Sets within what time a frame that has begun must be there as a whole. Time in which we were busy with
+    /// others, or stopped, does not count. 0: never.
+    pub fn frame_deadline(&mut self, deadline: Duration) {
+        self.deadline = if deadline.is_zero() { Duration::MAX } else { deadline };
     }
 
     /// The next event; if `block`, waits for it.
@@ -91,6 +108,7 @@ impl Server {
     /// # Errors
     /// `WouldBlock` if there is none: then nobody waits to be accepted either. `Interrupted`.
     pub fn next_event(&mut self, block: bool) -> io::Result<Event> {
+        self.excuse(self.looked.elapsed());
         loop {
             while let Some(&id) = self.ready.front() {
                 match self.turn(id) {
@@ -149,7 +167,10 @@ impl Server {
         let peer = self.peers.get_mut(&id)?;
         let (greeted, name) = (peer.greeted, peer.connection.peer.clone());
         let end = match peer.next(&self.hello, &self.rules) {
-            Ok(None) => return None,
+            Ok(None) => match peer.check_deadline(self.deadline) {
+                Ok(()) => return None,
+                Err(e) => Err(e),
+            },
             Ok(Some(frame::HELLO)) => return Some(Event::Came(id)),
             Ok(Some(frame::GOODBYE)) => Ok(()),
             Ok(Some(kind)) => return Some(Event::Frame { from: id, kind }),
@@ -166,10 +187,13 @@ impl Server {
     /// Sees who is ready: accepts one connection, and notes who is to be read.
     fn poll(&mut self, block: bool) -> io::Result<Option<Event>> {
         let accepting = self.exhausted.is_none_or(|until| until <= Instant::now());
-        let patience = match (block, self.exhausted) {
-            (false, _) => PollTimeout::ZERO,
-            (true, Some(_)) if !accepting => PollTimeout::try_from(RECOVER).expect("short"),
-            (true, _) => PollTimeout::NONE,
+        let deadline = self.peers.values_mut().filter_map(Peer::waited_for).map(|since| *since).min();
+        let deadline = deadline.map(|since| self.deadline.saturating_sub(since.elapsed()));
+        let patience = match deadline.into_iter().chain((!accepting).then_some(RECOVER)).min() {
+            _ if !block => Some(Duration::ZERO),
+            // Rounded up, so that it has passed when poll returns.
+            Some(time) => Some(time.saturating_add(Duration::from_millis(1))),
+            None => None,
         };
         let wish = if accepting { PollFlags::POLLIN } else { PollFlags::empty() };
         let mut fds = vec![PollFd::new(self.listener.as_fd(), wish)];
@@ -177,17 +201,33 @@ impl Server {
             let wish = if peer.outbox.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
             PollFd::new(peer.connection.as_fd(), wish)
         }));
-        let found = poll(&mut fds, patience)?;
+        let since = Instant::now();
+        let timeout = patience.map_or(PollTimeout::NONE, |p| p.try_into().unwrap_or(PollTimeout::MAX));
+        let found = poll(&mut fds, timeout);
         let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
-        if found == 0 && (!block || accepting) {
+        self.excuse(patience.map_or(Duration::ZERO, |p| since.elapsed().saturating_sub(p)));
+        found?;
+        for ((id, peer), ready) in self.peers.iter_mut().zip(&ready[1..]) {
+            if *ready {
+                peer.flush();
+                peer.readable = true;
+            }
+            if *ready || peer.waited_for().is_some_and(|since| since.elapsed() >= self.deadline) {
+                self.ready.push_back(*id);
+            }
+        }
+        if !block && self.ready.is_empty() && !(ready[0] && accepting) {
             return Err(ErrorKind::WouldBlock.into());
         }
-        for ((id, peer), _) in self.peers.iter_mut().zip(&ready[1..]).filter(|(_, ready)| **ready) {
-            peer.flush();
-            peer.readable = true;
-            self.ready.push_back(*id);
-        }
         if ready[0] && accepting { Ok(self.accept()) } else { Ok(None) }
+    }
+
+    /// Gives the time to those from whom a frame is coming that we were `late` to look.
+    fn excuse(&mut self, late: Duration) {
+        self.looked = Instant::now();
+        if late > LATE {
+            self.peers.values_mut().filter_map(|peer| peer.begun.as_mut()).for_each(|since| *since += late);
+        }
     }
 
     fn accept(&mut self) -> Option<Event> {

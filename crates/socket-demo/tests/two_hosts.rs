@@ -44,6 +44,12 @@ impl Hosts {
         Some(hosts)
     }
 
+    /// Cuts the cable between them ("down"), or mends it ("up").
+    fn cable(&self, state: &str) {
+        let args = ["-n", &self.0[0], "link", "set", "eth0", state];
+        assert!(Command::new("ip").args(args).status().expect("run ip").success(), "set the link {state}");
+    }
+
     /// Starts a binary on one of the two.
     fn start(&self, host: usize, sandbox: &Sandbox, binary: &str, args: &[&str]) -> Process {
         let mut command = sandbox.command("ip");
@@ -115,5 +121,32 @@ fn what_belongs_to_one_host_is_not_seen_by_the_other() {
         hosts.start(0, &sandbox, PRODUCER, &late).end().expect(3).says("no socket-consumer came");
         hosts.start(1, &sandbox, PRODUCER, &[both, &["--count", "1"]].concat()).end().expect(0);
         consumer.end().expect(0).all_well(1);
+    }
+}
+
+#[test]
+fn a_cable_that_is_cut_is_given_up_at_the_timeout() {
+    let Some(hosts) = Hosts::new("cut") else { return };
+    for (transport, size) in [("tcp", "64KiB"), ("udp", "64")] {
+        let sandbox = Sandbox::new();
+        let both = ["--transport", transport, "--addr", "10.77.0.2:7411", "--timeout", "1s"];
+        let with = |more: &[&'static str]| [&both[..], more].concat();
+        let consumer = hosts.start(1, &sandbox, CONSUMER, &with(&["--allow-remote"]));
+        let producer =
+            hosts.start(0, &sandbox, PRODUCER, &with(&["--count", "0", "--interval", "1ms", "--size", size]));
+        consumer.wait_for_stdout("received #20");
+        hosts.cable("down");
+        consumer.end().expect(3).says("--timeout");
+        // The producer learns nothing: what it writes goes into a buffer. With tcp that is full at last; a datagram
+        // that nobody takes is as good as any other.
+        match transport {
+            "tcp" => drop(producer.end().expect(3).says("--timeout")),
+            _ => drop(producer),
+        }
+        hosts.cable("up");
+        let consumer = hosts.start(1, &sandbox, CONSUMER, &with(&["--allow-remote", "--json"]));
+        let again = with(&["--count", "5", "--interval", "0"]);
+        hosts.start(0, &sandbox, PRODUCER, &again).end().expect(0);
+        consumer.end().expect(0).all_well(5);
     }
 }

@@ -6,6 +6,7 @@ mod trace;
 
 use std::num::NonZeroU64;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
@@ -38,6 +39,9 @@ struct Args {
     /// The largest payload of an item that is taken
     #[arg(long, value_name = "BYTES", value_parser = args::size, default_value = "16MiB", help_heading = "RPC")]
     max_frame: usize,
+    /// Close a connection of which a request has begun, but has not come as a whole within this time; 0: never
+    #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "30s", help_heading = "RPC")]
+    frame_deadline: Duration,
     /// Show the steps of each call that happen here: the bytes that came, the arguments in them, the function
     #[arg(long, help_heading = "RPC")]
     trace: bool,
@@ -67,6 +71,7 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
         session.say(&format!("warning: whoever reaches {address} can call: there is no authentication"));
     }
     let mut stub = ServerStub::listen(&address, item::HEADER + args.max_frame)?;
+    stub.frame_deadline(args.frame_deadline);
     let mut desk = Desk { session, counters: Counters::default(), put: Ok(true), ledger: Ledger::default() };
     let mut dropping = DropReplies::new(args.drop_replies);
     let served = serve(args, &mut stub, &mut desk, &mut dropping);

@@ -36,6 +36,7 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
         return unframed::run(&address, args, session);
     }
     let mut consumer = Consumer::listen(&address, item::HEADER + args.max_frame)?;
+    consumer.frame_deadline(args.frame_deadline);
     let received = receive_all(args, session, &mut consumer);
     // Whatever ended us, the producers are told how much was taken.
     consumer.leave();
