@@ -1,7 +1,8 @@
 //! One of the four mechanisms, as `--sync` says.
 //!
-//! The four are separate types on purpose, each whole in its file. This is no more than the choice: a program
-//! that uses one of them needs none of it.
+//! The four are separate types on purpose, each whole in its file. This is no more than the choice, and a program
+//! that uses one of them needs none of it; but for one thing that is the same for all, and so stands here: an
+//! object that another process cuts short is an error, and no SIGBUS (see [`crate::sigbus`]).
 
 use std::io;
 
@@ -65,7 +66,8 @@ impl Buffer {
         Object::open(seat)?.map(|object| Buffer::new(kind, object)).transpose()
     }
 
-    fn new(kind: SyncKind, object: Object) -> io::Result<Buffer> {
+    fn new(kind: SyncKind, mut object: Object) -> io::Result<Buffer> {
+        object.memory.guard()?;
         Ok(match kind {
             SyncKind::Semaphore => Buffer::Semaphore(SemaphoreBuffer::new(object)?),
             SyncKind::Mutex => Buffer::Mutex(MutexBuffer::new(object)?),
@@ -76,12 +78,21 @@ impl Buffer {
 
     /// Pushes an item: sleeps until there is space if it may `block`, else fails with `WouldBlock`.
     pub fn push(&mut self, item: &[u8], block: bool) -> io::Result<()> {
-        each!(self, b => if block { b.push(item) } else { b.try_push(item) })
+        let pushed = each!(self, b => if block { b.push(item) } else { b.try_push(item) });
+        self.whole(pushed)
     }
 
     /// Pops an item, likewise; false at the end of the stream.
     pub fn pop(&mut self, block: bool) -> io::Result<bool> {
-        each!(self, b => if block { b.pop() } else { b.try_pop() })
+        let popped = each!(self, b => if block { b.pop() } else { b.try_pop() });
+        self.whole(popped)
+    }
+
+    /// What a call found, unless the object was cut: then it may have found zeroes, which say that there is nothing
+    /// to do, or make no sense. A program waits only after such a call, so nobody falls asleep over them.
+    fn whole<T>(&self, found: io::Result<T>) -> io::Result<T> {
+        let memory = &self.object().memory;
+        if found.is_ok() { memory.intact() } else { memory.check_size() }.and(found)
     }
 
     /// The item popped last.
@@ -91,11 +102,13 @@ impl Buffer {
 
     /// The item in hand has been consumed.
     pub fn done(&mut self) -> io::Result<()> {
-        each!(self, b => b.done())
+        let done = each!(self, b => b.done());
+        self.whole(done)
     }
 
     /// Looks who came, left or died, and gives back what the dead held.
     pub fn look(&mut self) -> io::Result<()> {
+        self.object().memory.check_size()?;
         each!(self, b => b.look())
     }
 
@@ -106,6 +119,7 @@ impl Buffer {
 
     /// Leaves in good order; `WouldBlock` if items are left and nobody is there to take them.
     pub fn finish(&mut self) -> io::Result<()> {
+        self.object().memory.check_size()?;
         each!(self, b => b.finish())
     }
 

@@ -41,6 +41,7 @@ pub mod robust;
 pub mod seat;
 pub mod semaphore;
 pub mod side;
+pub mod sigbus;
 pub mod slots;
 pub mod tally;
 pub mod unsynchronized;

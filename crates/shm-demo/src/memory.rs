@@ -9,7 +9,10 @@
 //!
 //! Every offset is checked against the mapping: offsets may come from what another process wrote.
 //!
-//! System calls: mmap(2), flock(2).
+//! One thing no check of ours can prevent: another process makes the object shorter, and the next touch beyond its
+//! end is SIGBUS. [`Memory::guard`] turns that into zeroes, and [`Memory::intact`] says that they are none of ours.
+//!
+//! System calls: mmap(2), flock(2), fstat(2).
 
 #![allow(unsafe_code)]
 
@@ -19,9 +22,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use memmap2::MmapRaw;
 
+use crate::sigbus::Guarded;
+
 /// A mapped object, and the lock that tells others that it is in use.
 #[derive(Debug)]
 pub struct Memory {
+    /// Dropped before the mapping.
+    guard: Option<Guarded>,
     map: MmapRaw,
     /// The shared lock (flock) lives as long as the descriptor and the mapping.
     file: File,
@@ -30,12 +37,45 @@ pub struct Memory {
 impl Memory {
     /// Maps the whole of `file` for reading and writing.
     pub fn map(file: File) -> io::Result<Memory> {
-        Ok(Memory { map: MmapRaw::map_raw(&file)?, file })
+        Ok(Memory { guard: None, map: MmapRaw::map_raw(&file)?, file })
     }
 
-    /// Maps the same object once more.
+    /// Maps the same object once more, guarded.
     pub fn again(&self) -> io::Result<Memory> {
-        Memory::map(self.file.try_clone()?)
+        let mut again = Memory::map(self.file.try_clone()?)?;
+        again.guard()?;
+        Ok(again)
+    }
+
+    /// From now on a touch of what was cut off is no SIGBUS, but reads zeroes: see [`Memory::intact`].
+    ///
+    /// # Errors
+    /// When too many are guarded already.
+    pub fn guard(&mut self) -> io::Result<()> {
+        self.guard = Some(Guarded::new(self.map.as_ptr() as usize, self.map.len())?);
+        Ok(())
+    }
+
+    /// Fails if the guard has met a page that was cut off: what was read since may be zeroes. Costs one load.
+    ///
+    /// # Errors
+    /// `InvalidData`, with the size that is left.
+    pub fn intact(&self) -> io::Result<()> {
+        if self.guard.as_ref().is_some_and(Guarded::is_lost) { self.check_size() } else { Ok(()) }
+    }
+
+    /// Looks at the object's size: what is cut off inside of its last page reads as zeroes without a SIGBUS.
+    ///
+    /// # Errors
+    /// `InvalidData` if it is shorter than the mapping.
+    pub fn check_size(&self) -> io::Result<()> {
+        let len = self.file.metadata()?.len();
+        let lost = self.guard.as_ref().is_some_and(Guarded::is_lost);
+        if !lost && len >= self.size() as u64 {
+            return Ok(());
+        }
+        let why = format!("file shrank to {len} bytes of {}: another process cut the object", self.size());
+        Err(io::Error::new(io::ErrorKind::InvalidData, why))
     }
 
     /// How many bytes are mapped.
