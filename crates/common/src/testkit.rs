@@ -18,6 +18,7 @@ use serde_json::Value;
 
 pub mod contract;
 pub mod large;
+pub mod steps;
 pub mod survival;
 
 /// How long anything may take that is expected to happen. Long, because it is only waited out by a failure.
