@@ -22,6 +22,7 @@
 use std::ffi::c_long;
 use std::fmt;
 use std::io::{self, ErrorKind};
+use std::path::Path;
 
 use common::place::{Attached, Attachment, Channel, Guard, Role};
 
@@ -50,7 +51,7 @@ pub struct Left {
     pub messages: u64,
     /// What the kernel calls the queue: `message queue 17`, `message queue /ipc-lab-1000-demo`.
     pub queue: String,
-    /// The command that removes the queue with all that is in it.
+    /// The command that removes the queue with all that is in it, and the registry that leads to it.
     pub remove: String,
 }
 
@@ -141,11 +142,15 @@ impl Queue {
         }
     }
 
-    fn left(&self, messages: u64) -> Left {
+    fn left(&self, channel: &Channel, messages: u64) -> Left {
+        let registry = channel.path();
+        let registry = registry.display();
         let (name, remove) = match self {
-            Queue::Sysv(queue) => (queue.id().to_string(), format!("ipcrm -q {}", queue.id())),
+            Queue::Sysv(queue) => (queue.id().to_string(), format!("ipcrm -q {}; rm {registry}", queue.id())),
             Queue::Posix(queue) => {
-                (queue.name().to_owned(), format!("rm /dev/mqueue{} (if it is mounted)", queue.name()))
+                let (name, file) = (queue.name(), format!("/dev/mqueue{}", queue.name()));
+                let mount = if Path::new(&file).exists() { "" } else { "mount -t mqueue none /dev/mqueue; " };
+                (name.to_owned(), format!("{mount}rm {file} {registry}"))
             }
         };
         Left { messages, queue: format!("message queue {name}"), remove }
@@ -227,7 +232,7 @@ pub(crate) fn leave(
         // Without a consumer nobody would ever know that this stream has been.
         let unheard = how == Leaving::Finished && record.consumers == 0;
         if messages > 0 || unheard {
-            let left = queue.left(messages);
+            let left = queue.left(channel, messages);
             return Ok((Some(record.clone()), Some(left)));
         }
         queue.remove()?;

@@ -60,6 +60,24 @@ fn a_consumer_selects_by_type_also_after_all_producers_have_gone() {
 }
 
 #[test]
+fn what_stays_says_how_it_is_removed() {
+    for pair in BOTH {
+        let queues = Queues::new();
+        let sent = queues.producer(&pair, &["--count", "2", "--interval", "0"]).end().expect(0);
+        let remove = sent.stderr.lines().find_map(|l| l.split_once("remove it with: ")).expect("a command").1;
+        if remove.starts_with("mount ") {
+            // Not for a test to do.
+            queues.consumer(&pair, &[]).end().expect(0);
+            continue;
+        }
+        let removed = Command::new("sh").args(["-c", remove]).status().expect("run sh");
+        assert!(removed.success(), "{remove}");
+        assert_eq!(queues.0.left(), [""; 0], "{remove} removes all");
+        queues.consumer(&pair, &["--timeout", "300ms"]).end().expect(3);
+    }
+}
+
+#[test]
 fn priorities_overtake_each_other() {
     let queues = Queues::new();
     queues.producer(&POSIX, &["--count", "6", "--interval", "0", "--priority", "0,9"]).end().expect(0);

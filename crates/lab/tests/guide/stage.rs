@@ -281,7 +281,7 @@ impl Stage {
     fn objects(&self) -> BTreeSet<String> {
         let mut objects = BTreeSet::new();
         let script = r#"cd "$XDG_RUNTIME_DIR" && for f in * .[!.]*; do [ -e "$f" ] && echo "/run/user/1000/$f"; done
-            for f in /dev/shm/* /dev/mqueue/* /tmp/ipc-lab-*; do [ -e "$f" ] && echo "$f"; done
+            for f in /dev/shm/* /dev/mqueue/*; do [ -e "$f" ] && echo "$f"; done
             for kind in msg sem shm; do
               while read -r key id rest; do [ "$key" = key ] || echo "System V $kind $id"; done < /proc/sysvipc/$kind
             done"#;
