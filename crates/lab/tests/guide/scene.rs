@@ -11,9 +11,6 @@ use crate::stage::{Stage, Terminal};
 /// How long anything may take that is expected to happen.
 const SOON: Duration = Duration::from_secs(90);
 
-/// What stands before the command that removes what is meant to stay.
-const REMOVE: &str = "remove it with: ";
-
 /// The `console` blocks between two headings.
 #[derive(Debug)]
 pub struct Scene {
@@ -348,7 +345,7 @@ impl Player<'_> {
             }
             std::thread::sleep(Duration::from_millis(50));
         }
-        self.stage.remove_what_stays(REMOVE);
+        self.stage.remove_what_stays();
         let left = self.stage.left();
         if left.is_empty() { Ok(()) } else { Err(self.at(end, &format!("left behind: {}", left.join(", ")))) }
     }
@@ -385,7 +382,7 @@ pub fn pair(first: &str, second: &str) -> Result<(), String> {
             break;
         }
     }
-    stage.remove_what_stays(REMOVE);
+    stage.remove_what_stays();
     let left = stage.left();
     match fault {
         None if left.is_empty() => Ok(()),

@@ -261,19 +261,24 @@ impl Stage {
         left
     }
 
-    /// Removes what is meant to stay, by the command that a process named after `words`.
-    pub fn remove_what_stays(&self, words: &str) {
-        for terminal in &self.terminals {
-            for line in terminal.transcript().lines().filter(|l| !l.starts_with("$ ")) {
-                let Some((_, command)) = line.split_once(words) else { continue };
-                let Ok(command) = substitute(command, &HashSet::new(), &Bindings::default(), self.user())
-                else {
-                    continue;
-                };
-                // It fails if the scene has removed it.
-                let shell = [self.user_words(), vec!["bash", "-c", &command]].concat();
-                let _ = self.command(&shell).output();
+    /// Removes what is meant to stay, as the process that left it said.
+    pub fn remove_what_stays(&self) {
+        let said: String = self.terminals.iter().map(Terminal::transcript).collect();
+        let commands = |words| said.lines().filter_map(move |line| Some(line.split_once(words)?.1));
+        let run = |command| {
+            let Ok(command) = substitute(command, &HashSet::new(), &Bindings::default(), self.user()) else {
+                return;
+            };
+            // It fails if the scene has removed it.
+            let shell = [self.user_words(), vec!["bash", "-c", &command]].concat();
+            let _ = self.command(&shell).output();
+        };
+        for command in commands("remove it with: ") {
+            if command.starts_with("mount ") && self.world.is_some() {
+                // No /dev/mqueue here: then the other way out that was named.
+                commands("take what is there with: ").for_each(run);
             }
+            run(command);
         }
     }
 
