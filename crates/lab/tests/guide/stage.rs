@@ -269,11 +269,14 @@ impl Stage {
             let Ok(command) = substitute(command, &HashSet::new(), &Bindings::default(), self.user()) else {
                 return;
             };
-            // It fails if the scene has removed it.
-            let shell = [self.user_words(), vec!["bash", "-c", &command]].concat();
+            // It fails, or waits in vain, if the scene has removed it.
+            let shell = [self.user_words(), vec!["timeout", "10", "bash", "-c", &command]].concat();
             let _ = self.command(&shell).output();
         };
         for command in commands("remove it with: ") {
+            if self.left().is_empty() {
+                return;
+            }
             if command.starts_with("mount ") && self.world.is_some() {
                 // No /dev/mqueue here: then the other way out that was named.
                 commands("take what is there with: ").for_each(run);
