@@ -257,10 +257,11 @@ impl Session {
         };
         self.blocked = false;
         self.report.waited(since.elapsed());
+        let done = result?;
         if announced {
             self.say(&format!("unblocked after {:.1?}", since.elapsed()));
         }
-        Ok(result?)
+        Ok(done)
     }
 
     /// Waits until `op` succeeds, for which the other side must come: says so at once, with the command
