@@ -102,13 +102,13 @@ impl Positions {
     /// Producer: no more will come.
     pub fn say_goodbye(&self) {
         self.goodbye.store(SAID, Release); // pairs with `said_goodbye`: who sees it sees the last tail
-        futex::wake(&self.consumer_sleeps, 1);
+        wake_if_asleep(&self.consumer_sleeps, || true);
     }
 
     /// Producer: a new one has come, and an old goodbye is void. Others come and go one at a time.
     pub fn arrive(&self) {
         self.producers.store(self.producers().wrapping_add(1), Relaxed);
-        self.goodbye.store(0, Release);
+        self.goodbye.store(0, Relaxed); // as in `producers`
     }
 
     /// How many producers have attached to this file.
@@ -129,7 +129,7 @@ impl Positions {
 
     /// Consumer: whether a producer has come and gone without one record, and no consumer knows of it yet.
     pub fn is_unheard_empty_stream(&self) -> bool {
-        self.tail() == 0 && self.goodbye.load(Acquire) == SAID
+        self.tail() == 0 && self.goodbye.load(Relaxed) == SAID // as in `producers`
     }
 
     /// Consumer: sleeps while the tail is `seen` and no goodbye was said. May return early: look again.
@@ -152,7 +152,7 @@ impl Positions {
     /// `Interrupted` by a signal.
     pub fn sleep_until_head_comes_to(&self, wanted: u64) -> io::Result<()> {
         futex::wake(&self.consumer_sleeps, 1); // see above
-        self.wanted.store(wanted, Relaxed); // seen by who sees ASLEEP
+        self.wanted.store(wanted, Relaxed); // before the fence: who must wake us sees it
         sleep_unless(&self.producer_sleeps, || has_come(self.head.load(Relaxed), wanted))
     }
 }
@@ -160,7 +160,7 @@ impl Positions {
 /// Called after the store that the sleeper waits for.
 fn wake_if_asleep(sleeps: &AtomicU32, is_wanted: impl FnOnce() -> bool) {
     fence(SeqCst); // pairs with the fence in `sleep_unless`
-    if sleeps.load(Acquire) != AWAKE && is_wanted() {
+    if sleeps.load(Relaxed) != AWAKE && is_wanted() {
         sleeps.store(AWAKE, Relaxed);
         futex::wake(sleeps, 1);
     }
@@ -168,7 +168,7 @@ fn wake_if_asleep(sleeps: &AtomicU32, is_wanted: impl FnOnce() -> bool) {
 
 /// Sleeps on `sleeps`, unless what is waited for has happened already.
 fn sleep_unless(sleeps: &AtomicU32, happened: impl FnOnce() -> bool) -> io::Result<()> {
-    sleeps.store(ASLEEP, Release);
+    sleeps.store(ASLEEP, Relaxed);
     // Pairs with the fence in `wake_if_asleep`: either we see its store now, or it sees ours, and then its
     // wake-up comes: if it comes before we sleep, the word is AWAKE, and the kernel does not let us.
     fence(SeqCst);
