@@ -84,7 +84,9 @@ impl<'a> Side<'a> {
     /// Wakes this side if it sleeps; called by the other one after `publish`. See `about_to_sleep`.
     pub fn wake(&self) {
         fence(SeqCst);
-        if self.asleep.load(Relaxed) != 0 && self.asleep.swap(0, Relaxed) != 0 {
+        if self.asleep.load(Relaxed) != 0 {
+            // First the word, then the call: who is about to sleep finds it changed, who sleeps is woken.
+            self.asleep.store(0, Relaxed);
             futex::wake(self.asleep, 1);
         }
     }
