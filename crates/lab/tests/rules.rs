@@ -173,3 +173,33 @@ fn all_demo_crates_have_the_same_shape() {
     }
     none(broken, "who knows one demo crate knows all six");
 }
+
+/// What stands between backquotes as `crate/path/file.rs: test`, in the order of the page.
+fn tests_named_in(page: &str) -> Vec<(String, String)> {
+    let top = crates().parent().expect("the top").to_owned();
+    let text = fs::read_to_string(top.join(page)).expect("the page");
+    let spans = text.split('`').skip(1).step_by(2);
+    let named = spans.filter_map(|span| span.split_once(".rs: "));
+    named.map(|(file, test)| (format!("{file}.rs"), test.to_owned())).collect()
+}
+
+/// Whether a file has a test of that name, also inside of a macro.
+fn has_test(file: &str, test: &str) -> bool {
+    let text = fs::read_to_string(crates().join(file)).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().map(str::trim).collect();
+    let is_test = |two: &[&str]| two[0] == "#[test]" && two[1].starts_with(&format!("fn {test}("));
+    lines.windows(2).any(is_test)
+}
+
+#[test]
+fn every_test_that_the_promises_name_exists() {
+    let named = tests_named_in("docs/promises.md");
+    assert!(named.len() > 90, "only {} tests are named", named.len());
+    let missing = named.iter().filter(|(file, test)| !has_test(file, test));
+    none(missing.map(|(file, test)| format!("{file}: {test}")).collect(), "a promise stands on its test");
+    assert!(
+        named == tests_named_in("docs/ko/promises.md"),
+        "both languages name the same tests, in the same order"
+    );
+    assert!(!has_test("lab/tests/rules.rs", "no_such_test"));
+}

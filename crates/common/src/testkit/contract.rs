@@ -224,7 +224,7 @@ pub fn waiting_is_free(pair: &Pair) {
     consumer.end().expect(0);
 }
 
-/// Without a producer a consumer gives up after `--timeout`, with 3.
+/// Without the other side each gives up after `--timeout`, with 3.
 pub fn timeout(pair: &Pair) {
     let sandbox = Sandbox::new();
     let since = Instant::now();
@@ -236,6 +236,12 @@ pub fn timeout(pair: &Pair) {
     consumer.end().expect(3).says("--timeout");
     producer.signal(Signal::SIGINT).wait_for_stderr("");
     producer.end_within(AT_ONCE);
+
+    // A producer too; where the channel outlives its makers, when it is full.
+    let endless = ["--count", "0", "--interval", "0", "--size", "1000", "--quiet", "--timeout", "300ms"];
+    let sandbox = Sandbox::new();
+    sandbox.producer(pair, &endless).end().expect(3).says("--timeout");
+    drop(Remains(&sandbox, pair));
 }
 
 /// Wrong arguments end with 2, and leave no trace.
