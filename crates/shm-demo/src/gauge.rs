@@ -5,8 +5,9 @@
 //! [####] 4/4  FULL: waiting
 //! ```
 //!
-//! It maps the object a second time and reads a word or two of it, now and then, without any lock. So a number can be old when
-//! it is shown, and nobody is slower for being watched: neither the mechanism nor the other process knows.
+//! It maps the object a second time and reads a word or two of it, now and then, without any lock. So a number
+//! can be old when it is shown, and nobody is slower for being watched: neither the mechanism nor the other
+//! process knows.
 //!
 //! System call: mmap(2), once.
 

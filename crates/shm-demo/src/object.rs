@@ -204,8 +204,8 @@ impl Object {
         })
     }
 
-    /// What a producer owes to consumers that says goodbye with so many `items` in the buffer: those, and the
-    /// goodbye itself as long as no consumer has come, for whom there would be nothing to tell that there was a stream.
+    /// What a producer cannot leave to nobody, if there are so many `items` in the buffer: those; and the goodbye
+    /// itself, as long as no consumer has come. One that comes later could not know that there was a stream.
     pub fn owed(&self, items: usize) -> usize {
         if self.consumers() == 0 { items.max(1) } else { items }
     }

@@ -1,4 +1,4 @@
-//! What became of the items when nobody synchronised: the count that was kept in the shared variables, beside the true one.
+//! What became of the items when nobody synchronised: the shared counter, beside what it should be.
 
 /// The numbers of [`crate::unsynchronized`] after all producers have left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,7 +17,8 @@ use shm_demo::seat;
 struct Args {
     #[command(flatten)]
     consumer: args::Consumer,
-    /// How the processes keep out of each other's way; both sides must say the same
+    /// How the processes keep out of each other's way (none: not at all, and items are lost); both sides must say
+    /// the same
     #[arg(long, value_name = "HOW", default_value = "semaphore", value_parser = SyncKind::NAMES, help_heading = "Buffer")]
     sync: String,
     /// Show how full the buffer is while it fills and empties

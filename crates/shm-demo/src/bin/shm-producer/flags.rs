@@ -14,7 +14,8 @@ pub struct Args {
     /// What every producer is told
     #[command(flatten)]
     pub producer: args::Producer,
-    /// How the processes keep out of each other's way; both sides must say the same
+    /// How the processes keep out of each other's way (none: not at all, and items are lost); both sides must say
+    /// the same
     #[arg(long, value_name = "HOW", default_value = "semaphore", value_parser = SyncKind::NAMES, help_heading = "Buffer")]
     pub sync: String,
     /// How many items the buffer holds
