@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use console::Style;
+use console::{Style, Term};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
@@ -78,9 +78,14 @@ fn table(channels: &[Channel]) -> String {
             *width = (*width).max(cell.chars().count());
         }
     }
+    // A row that is wider than the terminal is two lines: one that the terminal breaks anywhere cannot be read.
+    let columns = Term::stdout().size_checked().map_or(usize::MAX, |(_, columns)| usize::from(columns));
+    let folded = widths.iter().sum::<usize>() + 2 * (widths.len() - 1) > columns;
     let line = |cells: [&str; 6]| {
-        let padded = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}"));
-        padded.collect::<Vec<_>>().join("  ").trim_end().to_owned()
+        let padded: Vec<_> = cells.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let (object, state) = padded.split_at(if folded { 3 } else { padded.len() });
+        let state = if folded { format!("\n  {}", state.join("  ").trim_end()) } else { String::new() };
+        format!("{}{state}", object.join("  ").trim_end())
     };
     let mut text = format!("{}\n", Style::new().bold().underlined().apply_to(line(HEADINGS)));
     let mut dir = None;
