@@ -19,7 +19,9 @@ pub struct Args {
     /// How many bytes the ring holds: the next power of two, at least 4KiB
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = args::size, help_heading = "Mapped file")]
     pub capacity: usize,
-    /// What becomes of a sent item when the machine stops; it outlives the processes in any case
+    /// What becomes of a sent item when the machine stops (it outlives the processes in any case). none: no promise;
+    /// async: no promise, but msync(MS_ASYNC) after each item, which on Linux changes nothing; sync: an item that is
+    /// reported as sent is on the device, by msync(MS_SYNC) twice for each
     #[arg(long, value_name = "HOW", value_enum, default_value = "none", help_heading = "Mapped file")]
     pub durability: Kept,
     /// Map the file MAP_PRIVATE: this process writes into a copy of its own
@@ -27,14 +29,12 @@ pub struct Args {
     pub private: bool,
 }
 
-/// `--durability`
+// `--durability`. No variant has a comment for clap: one would make this command's `--help` three times as long as the
+// others'.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum Kept {
-    /// No promise: the kernel writes the pages to the device when it likes
     None,
-    /// No promise, but msync(MS_ASYNC) after each item: two system calls, which on Linux change nothing
     Async,
-    /// An item that is reported as sent is on the device: msync(MS_SYNC) twice for each
     Sync,
 }
 

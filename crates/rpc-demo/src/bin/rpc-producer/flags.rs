@@ -33,17 +33,17 @@ pub struct Args {
     /// Send a call again, so often, when no reply came in time or the connection broke
     #[arg(long, value_name = "N", default_value_t = 0, requires = "deadline", help_heading = "Lost replies")]
     pub retries: u32,
-    /// What the server does with a call that it has run already: run it again, or send the same reply again
+    /// What the server does with a call that it has run already. at-least-once: run it again, which is right where a
+    /// second time changes nothing (sum, divide), and wrong for put; at-most-once: send the same reply again
     #[arg(long, value_enum, default_value_t = Words::AtMostOnce, requires = "retries", help_heading = "Lost replies")]
     pub semantics: Words,
 }
 
-/// The semantics, as they are written
+// The semantics, as they are written. No variant has a comment for clap: one would make this command's `--help` three
+// times as long as the others'.
 #[derive(ValueEnum, Clone, Copy, Debug)]
 pub enum Words {
-    /// Run it again: right where a second time changes nothing (sum, divide), wrong for put
     AtLeastOnce,
-    /// Send the same reply again, from memory
     AtMostOnce,
 }
 
