@@ -32,8 +32,8 @@
 //!   (tokio-rs/loom#254). The rings do with loads and stores, but for the consumer's answer to the goodbye. It
 //!   takes a SeqCst load or store, of which they have none, for an Acquire or a Release.
 //! - A load never returns a store that comes later in the run, which the language allows for Relaxed ones.
-//! - The kernel's futex is a lock and a queue here, as in the kernel; a wait never ends early or by a signal. That
-//!   each side lives to its end, too, is given: for the rest there are the demos' own tests.
+//! - The futex is a lock and a queue here, as in the kernel, and a wait ends early by one signal, not more. Both
+//!   sides live to their end: who is killed where is for the demos' own tests.
 
 #![forbid(unsafe_code)]
 

@@ -6,8 +6,6 @@ mod header {
     pub const HEADER: usize = 4096;
 }
 
-use std::io::{self, ErrorKind};
-
 use loom::thread;
 
 use self::consumer::Consumer;
@@ -15,7 +13,8 @@ use self::map::Map;
 use self::reader::Reader;
 use self::writer::Writer;
 use crate::futex;
-use crate::weak::{ASLEEP, Needed, RACE, each_is_needed, explore};
+use crate::weak::Signalled::{self, Consuming, Nobody, Producing};
+use crate::weak::{ASLEEP, Needed, RACE, again, each_is_needed, explore, would_not_block};
 
 include!(concat!(env!("OUT_DIR"), "/mmap.rs"));
 
@@ -36,19 +35,25 @@ fn take(consumer: &mut Consumer, expected: &[u8]) {
 }
 
 /// A whole stream through a ring with room for one record. Each side sleeps when it has to.
-fn a_stream() {
+fn a_stream(signalled: Signalled) {
     let (mut writer, mut consumer) = pair(32);
     let producing = thread::spawn(move || {
+        if signalled == Consuming {
+            futex::send_signal();
+        }
         for item in 1..=2 {
-            writer.push(&[item]).expect("nobody interrupts");
+            again(|| writer.push(&[item]));
         }
         writer.say_goodbye().expect("goodbye");
     });
+    if signalled == Producing {
+        futex::send_signal();
+    }
     for item in 1..=2 {
-        assert!(consumer.find().expect("nobody dies").is_some(), "lost item {item}");
+        assert!(again(|| consumer.find()).is_some(), "lost item {item}");
         take(&mut consumer, &[item]);
     }
-    assert!(consumer.find().expect("nobody dies").is_none(), "an item too much");
+    assert!(again(|| consumer.find()).is_none(), "an item too much");
     producing.join().expect("the producer's end");
 }
 
@@ -56,15 +61,15 @@ fn a_stream() {
 fn a_skip() {
     let (mut writer, mut consumer) = pair(64);
     let producing = thread::spawn(move || {
-        writer.push(&[1; 17]).expect("nobody interrupts");
-        writer.push(&[2]).expect("nobody interrupts");
+        again(|| writer.push(&[1; 17]));
+        again(|| writer.push(&[2]));
         writer.say_goodbye().expect("goodbye");
     });
     for item in [&[1; 17][..], &[2]] {
-        assert!(consumer.find().expect("nobody dies").is_some(), "lost {item:?}");
+        assert!(again(|| consumer.find()).is_some(), "lost {item:?}");
         take(&mut consumer, item);
     }
-    assert!(consumer.find().expect("nobody dies").is_none(), "an item too much");
+    assert!(again(|| consumer.find()).is_none(), "an item too much");
     producing.join().expect("the producer's end");
 }
 
@@ -91,13 +96,19 @@ fn a_look(capacity: usize) {
     assert!(!ended || usize::from(popped) == pushed, "lost an item at the end");
 }
 
-fn would_not_block<T>(result: io::Result<T>) -> Option<T> {
-    result.map_err(|e| assert_eq!(e.kind(), ErrorKind::WouldBlock, "{e}")).ok()
+#[test]
+fn a_stream_arrives() {
+    explore(|| a_stream(Nobody));
 }
 
 #[test]
-fn a_stream_arrives() {
-    explore(a_stream);
+fn a_stream_arrives_from_an_interrupted_producer() {
+    explore(|| a_stream(Producing));
+}
+
+#[test]
+fn a_stream_arrives_at_an_interrupted_consumer() {
+    explore(|| a_stream(Consuming));
 }
 
 #[test]
@@ -123,8 +134,8 @@ const NEEDED: &[Needed] = &[
         || a_look(64),
         "lost an item",
     ),
-    (&["positions.rs wake_if_asleep SeqCst"], a_stream, ASLEEP),
-    (&["positions.rs sleep_unless SeqCst"], a_stream, ASLEEP),
+    (&["positions.rs wake_if_asleep SeqCst"], || a_stream(Nobody), ASLEEP),
+    (&["positions.rs sleep_unless SeqCst"], || a_stream(Nobody), ASLEEP),
 ];
 
 #[test]

@@ -6,7 +6,6 @@ use crate::futex;
 
 include!(concat!(env!("OUT_DIR"), "/shm.rs"));
 
-use std::io::{self, ErrorKind};
 use std::rc::Rc;
 
 use loom::thread;
@@ -14,7 +13,8 @@ use loom::thread;
 use self::memory::Memory;
 use self::object::{Object, Role, Shape};
 use self::ring::Ring;
-use crate::weak::{ASLEEP, Needed, RACE, each_is_needed, explore};
+use crate::weak::Signalled::{self, Consuming, Nobody, Producing};
+use crate::weak::{ASLEEP, Needed, RACE, again, each_is_needed, explore, would_not_block};
 
 /// Both ends of an empty ring, of which the counters soon wrap.
 fn pair(slots: u32) -> (Ring, Ring) {
@@ -28,19 +28,25 @@ fn pair(slots: u32) -> (Ring, Ring) {
 }
 
 /// A whole stream through one slot. Each side sleeps when it has to.
-fn a_stream() {
+fn a_stream(items: u8, signalled: Signalled) {
     let (mut producer, mut consumer) = pair(1);
     let producing = thread::spawn(move || {
-        for item in 1..=3 {
-            producer.push(&[item]).expect("nobody interrupts");
+        if signalled == Consuming {
+            futex::send_signal();
+        }
+        for item in 1..=items {
+            again(|| producer.push(&[item]));
         }
         producer.leave(true, 0).expect("goodbye");
     });
-    for item in 1..=3 {
-        assert!(consumer.pop().expect("nobody dies"), "lost item {item}");
+    if signalled == Producing {
+        futex::send_signal();
+    }
+    for item in 1..=items {
+        assert!(again(|| consumer.pop()), "lost item {item}");
         assert_eq!(consumer.item(), [item]);
     }
-    assert!(!consumer.pop().expect("nobody dies"), "an item too much");
+    assert!(!again(|| consumer.pop()), "an item too much");
     producing.join().expect("the producer's end");
 }
 
@@ -68,13 +74,19 @@ fn a_look(slots: u32) {
     assert!(!ended || usize::from(popped) == pushed, "lost an item at the end");
 }
 
-fn would_not_block<T>(result: io::Result<T>) -> Option<T> {
-    result.map_err(|e| assert_eq!(e.kind(), ErrorKind::WouldBlock, "{e}")).ok()
+#[test]
+fn a_stream_arrives() {
+    explore(|| a_stream(3, Nobody));
 }
 
 #[test]
-fn a_stream_arrives() {
-    explore(a_stream);
+fn a_stream_arrives_from_an_interrupted_producer() {
+    explore(|| a_stream(2, Producing));
+}
+
+#[test]
+fn a_stream_arrives_at_an_interrupted_consumer() {
+    explore(|| a_stream(2, Consuming));
 }
 
 #[test]
@@ -86,8 +98,8 @@ fn who_looks_without_sleeping_sees_whole_items_and_the_true_end() {
 const NEEDED: &[Needed] = &[
     (&["side.rs load Acquire"], || a_look(1), RACE),
     (&["side.rs publish Release"], || a_look(1), RACE),
-    (&["side.rs about_to_sleep SeqCst"], a_stream, ASLEEP),
-    (&["side.rs wake SeqCst"], a_stream, ASLEEP),
+    (&["side.rs about_to_sleep SeqCst"], || a_stream(3, Nobody), ASLEEP),
+    (&["side.rs wake SeqCst"], || a_stream(3, Nobody), ASLEEP),
     (&["object.rs is_closed Acquire"], || a_look(2), "lost an item"),
     // The fence of the last push does its work. The other mechanisms have the goodbye too, and no fence.
     (&["object.rs leave Release", "side.rs wake SeqCst"], || a_look(2), "lost an item"),

@@ -1,6 +1,7 @@
 //! Loom, and orderings that can be weakened for it.
 
 use std::cell::Cell;
+use std::io::{self, ErrorKind};
 use std::panic;
 use std::sync::atomic::Ordering;
 
@@ -40,6 +41,29 @@ pub fn explore(model: fn()) {
         futex::forget();
         model();
     });
+}
+
+/// Who is interrupted, once, during a stream.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Signalled {
+    Nobody,
+    Producing,
+    Consuming,
+}
+
+/// Calls again what a signal has interrupted.
+pub fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> T {
+    loop {
+        match call() {
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            done => return done.expect("nobody dies"),
+        }
+    }
+}
+
+/// What came of a call that never waits, unless it would have to.
+pub fn would_not_block<T>(result: io::Result<T>) -> Option<T> {
+    result.map_err(|e| assert_eq!(e.kind(), ErrorKind::WouldBlock, "{e}")).ok()
 }
 
 /// What goes wrong with these orderings weakened, if anything does.
