@@ -313,8 +313,11 @@ impl Report {
                 "\nlost {lost}, gaps {gaps}, duplicated {}, reordered {}, corrupted {}",
                 f.duplicated, f.reordered, f.corrupted
             );
-            let at = |q| Duration::from_nanos(self.latency.value_at_quantile(q));
-            text += &format!("\nlatency p50 {:.1?}, p99 {:.1?}, max {:.1?}", at(0.5), at(0.99), at(1.0));
+            // Of corrupted items nobody knows when they were sent.
+            if !self.latency.is_empty() {
+                let at = |q| Duration::from_nanos(self.latency.value_at_quantile(q));
+                text += &format!("\nlatency p50 {:.1?}, p99 {:.1?}, max {:.1?}", at(0.5), at(0.99), at(1.0));
+            }
         }
         for note in &self.notes {
             text += &format!("\n{note}");
