@@ -130,7 +130,8 @@ impl<'a> Sources<'a> {
 pub fn place_of_source(path: &str) -> String {
     match path.strip_suffix("README.md") {
         Some(dir) => format!("source/{dir}readme.md"),
-        None => format!("source/{path}.md"),
+        // mdBook cuts a link off at the first `.md`.
+        None => format!("source/{}.md", path.strip_suffix(".md").unwrap_or(path)),
     }
 }
 
