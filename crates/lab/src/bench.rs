@@ -52,13 +52,13 @@ pub struct Args {
     #[arg(long, value_name = "PATTERN,…", value_delimiter = ',', value_enum)]
     pattern: Vec<Pattern>,
     /// How long each run takes
-    #[arg(long, value_name = "DURATION", default_value = "500ms", value_parser = not_zero)]
+    #[arg(long, value_name = "DURATION", default_value = "400ms", value_parser = not_zero)]
     time: Duration,
     /// Items of each run, in place of --time; the paced ones still stop after --time
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(2..))]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(row::FEW + 1..))]
     count: Option<u64>,
     /// The pause between two paced items: long enough that both sides fall asleep
-    #[arg(long, value_name = "DURATION", default_value = "2ms", value_parser = not_zero)]
+    #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = not_zero)]
     interval: Duration,
     /// How many times each row is measured
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
@@ -70,7 +70,7 @@ pub struct Args {
     /// How system calls are counted [default: tracepoint where that is allowed, else ptrace]
     #[arg(long, value_enum, value_name = "MEANS")]
     calls: Option<Means>,
-    /// Where all figures of all rounds go [default: target/bench/bench.json]
+    /// Where all figures of all rounds go, and the charts beside it [default: target/bench/bench.json]
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 }
@@ -131,16 +131,25 @@ pub fn bench(args: &Args) -> Result<bool> {
          cargo run --release --bin ipc-lab -- bench"
     );
     let subjects = subject::named(&args.which);
-    let track = Track::new(&subjects, args.interval, args.pin)?;
+    let track = Track::new(&subjects, args.pin)?;
     let mut rows: Vec<Row> = Vec::new();
     for pattern in [Pattern::Stream, Pattern::Paced, Pattern::RoundTrip] {
         for size in &args.size {
             let wanted = args.pattern.is_empty() || args.pattern.contains(&pattern);
             let can = |s: &&&subject::Subject| pattern != Pattern::RoundTrip || s.round_trip.is_some();
-            rows.extend(subjects.iter().filter(|_| wanted).filter(can).map(|s| Row::new(s, pattern, *size)));
+            rows.extend(
+                subjects
+                    .iter()
+                    .filter(|_| wanted)
+                    .filter(can)
+                    .map(|s| Row::new(s, pattern, *size, args.interval)),
+            );
         }
     }
     ensure!(!rows.is_empty(), "none of these has that pattern: nothing comes back from them");
+    let file = args.json.clone().or_else(default_file);
+    // Found out now, not after two minutes.
+    file.as_deref().map_or(Ok(()), can_be_written)?;
     let means = args.calls.unwrap_or_else(Means::best);
     let machine = Machine::look()?;
     print(&format!("{}\n", said(&Style::new(), "", &machine.text())))?;
@@ -149,17 +158,20 @@ pub fn bench(args: &Args) -> Result<bool> {
     measure(args, means, &track, &mut rows, &mut floors)?;
     let others = clocks.others_since()?;
 
-    let file = args.json.clone().map_or_else(default_file, Ok)?;
-    write(&file, &format!("{:#}\n", as_json(args, means, &machine, &rows, &floors, others)))?;
-    let mut where_all_is = format!("\nAll figures of all rounds: {}\n", file.display());
-    for (name, svg) in chart::charts(&rows, &floors) {
-        let stem = file.file_stem().context("--json needs a file's name")?.to_string_lossy();
-        let chart = file.with_file_name(format!("{stem}-{name}.svg"));
-        write(&chart, &svg)?;
-        where_all_is += &format!("Chart: {}\n", chart.display());
+    let mut written = String::new();
+    if let Some(file) = file {
+        let all = as_json(args, means, &machine, &rows, &floors, others);
+        write(&file, &format!("{all:#}\n"))?;
+        written += &format!("\nAll figures of all rounds: {}\n", file.display());
+        for (name, svg) in chart::charts(&rows, &floors) {
+            let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+            let chart = file.with_file_name(format!("{stem}-{name}.svg"));
+            write(&chart, &svg)?;
+            written += &format!("Chart: {}\n", chart.display());
+        }
     }
     let failures = tables::failures(&rows);
-    print(&[tables::tables(args, means, &rows, &floors, others), where_all_is, failures.clone()].concat())?;
+    print(&[tables::tables(args, means, &rows, &floors, others), written, failures.clone()].concat())?;
     Ok(failures.is_empty() && rows.iter().any(|row| row.trouble.is_none()))
 }
 
@@ -167,7 +179,8 @@ pub fn bench(args: &Args) -> Result<bool> {
 fn measure(args: &Args, means: Means, track: &Track, rows: &mut [Row], floors: &mut Floors) -> Result<()> {
     // A slowed run is long, and what it counts is not what chance decides.
     let counts = if means == Means::Tracepoint { 3 } else { 1 };
-    let paced = (args.time.as_nanos() / args.interval.as_nanos()).clamp(2, 1_000_000) as u64;
+    let paced =
+        (args.time.as_nanos() / args.interval.as_nanos()).clamp(u128::from(row::FEW) + 1, 1_000_000) as u64;
     let bar = ProgressBar::new((rows.len() * (1 + args.rounds + counts) + args.rounds) as u64);
     bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}%  {eta} left  {msg}")?);
     for row in rows.iter_mut() {
@@ -225,14 +238,21 @@ fn as_json(
     })
 }
 
-fn default_file() -> Result<PathBuf> {
-    let itself = std::env::current_exe()?;
-    Ok(itself.ancestors().nth(2).context("find the target directory")?.join("bench/bench.json"))
+/// In the target directory of the build that this is; nowhere if it was put elsewhere.
+fn default_file() -> Option<PathBuf> {
+    let itself = std::env::current_exe().ok()?;
+    let profile = itself.parent()?;
+    profile.ends_with("release").then(|| profile.with_file_name("bench").join("bench.json"))
 }
 
-fn write(file: &Path, text: &str) -> Result<()> {
+fn can_be_written(file: &Path) -> Result<()> {
     if let Some(dir) = file.parent() {
         fs::create_dir_all(dir).with_context(|| format!("make {}", dir.display()))?;
     }
+    let opened = fs::OpenOptions::new().append(true).create(true).open(file);
+    opened.map(drop).with_context(|| format!("write {}", file.display()))
+}
+
+fn write(file: &Path, text: &str) -> Result<()> {
     fs::write(file, text).with_context(|| format!("write {}", file.display()))
 }

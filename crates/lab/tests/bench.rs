@@ -27,7 +27,7 @@ fn wrong_usage_is_2() {
         &["--size", "many"],
         &["--size", "64,"],
         &["--rounds", "0"],
-        &["--count", "1"],
+        &["--count", "2"],
         &["--time", "0"],
         &["--interval", "0"],
         &["--pin=4000,4001"],
@@ -132,7 +132,23 @@ mod released {
         let output = bench.env("TMPDIR", &tmp).output().expect("start ipc-lab");
         assert_eq!(fs::read_dir(&tmp).expect("tmp").count(), 0, "something was left");
         let written = fs::read_to_string(&file).unwrap_or_default();
+        for chart in fs::read_dir(dir.path().join("made")).into_iter().flatten().flatten() {
+            let text = fs::read_to_string(chart.path()).expect("text");
+            assert!(chart.path() == file || text.starts_with("<svg "), "{chart:?}");
+            assert!(printed(&output).contains(&*chart.path().to_string_lossy()), "{chart:?} is not named");
+        }
         (output.status.code(), printed(&output), serde_json::from_str(&written).unwrap_or_default())
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_written_is_found_before_anything_is_measured() {
+        let _guard = alone();
+        let dir = stage();
+        let mut bench = Command::new(dir.path().join("ipc-lab"));
+        bench.args(["bench", "pipe", "--json"]).arg(dir.path());
+        let output = bench.env("TMPDIR", dir.path().join("tmp")).output().expect("start ipc-lab");
+        let printed = printed(&output);
+        assert!(output.status.code() == Some(1) && printed.starts_with("error: write "), "{printed}");
     }
 
     fn row<'a>(all: &'a Value, method: &str, pattern: &str) -> &'a Value {
@@ -185,10 +201,10 @@ mod released {
             assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{row:#}");
             assert!(number(&row["per_item"]["cpu_ns"]["median"]) > 0.0, "{row:#}");
         }
-        // Not one item came before its pause of 2 ms, and no run took much longer than it was to.
+        // Not one item came before its pause of 1 ms, and there are as many as fit into the time.
         let paced = row(&all, "shm", "paced");
         assert!(
-            number(&paced["items_per_s"]["max"]) < 1000.0 && number(&paced["items"]) == 25.0,
+            number(&paced["items_per_s"]["max"]) <= 1000.0 && number(&paced["items"]) == 50.0,
             "{paced:#}"
         );
     }
@@ -216,7 +232,7 @@ mod released {
     #[test]
     fn what_cannot_be_carried_is_a_row_of_its_own_and_no_failure() {
         let _guard = alone();
-        let args = ["socket:unix", "pipe", "--pattern", "stream", "--count", "2", "--size", "64,17MiB"];
+        let args = ["socket:unix", "pipe", "--pattern", "stream", "--count", "3", "--size", "64,17MiB"];
         let (status, printed, all) = measured(&args);
         assert_eq!(status, Some(0), "{printed}");
         let rows = all["rows"].as_array().expect("rows");
@@ -225,7 +241,7 @@ mod released {
         let why = refused[0]["refused"].as_str().expect("words");
         assert!(why.contains("--max-frame 16777216") && printed.contains("17 MiB"), "{why}: {printed}");
         assert!(refused[0]["items_per_s"]["median"].is_null(), "{all:#}");
-        let (status, printed, _) = measured(&["socket:unix", "--size", "17MiB", "--count", "2"]);
+        let (status, printed, _) = measured(&["socket:unix", "--size", "17MiB", "--count", "3"]);
         assert_eq!(status, Some(1), "no row has figures: {printed}");
     }
 
@@ -252,7 +268,7 @@ mod released {
         assert!(number(&row["items_per_s"]["median"]) > 0.0, "{row:#}");
     }
 
-    /// `$FAULT` says what goes wrong, once there is more than one item.
+    /// `$FAULT` says what goes wrong, once there are more than the few that show what start-up costs.
     const CONSUMER: &str = r#"#!/bin/sh
 mkfifo "$XDG_RUNTIME_DIR/f"
 echo waiting
@@ -261,7 +277,7 @@ echo waiting
 read -r items size < "$XDG_RUNTIME_DIR/f"
 rm "$XDG_RUNTIME_DIR/f"
 lost=0; got=$items; variant=fifo
-if [ "$items" -gt 1 ]; then
+if [ "$items" -gt 2 ]; then
   case $FAULT in
     lost) lost=1; got=$((items - 1));;
     fewer) got=$((items - 1));;

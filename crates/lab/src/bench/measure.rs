@@ -28,6 +28,8 @@ pub struct Run {
     pub size: usize,
     /// How many items.
     pub items: u64,
+    /// The pause between two of them.
+    pub interval: Duration,
     /// Whether the system calls are counted; if so, nothing else is to be believed.
     pub counted: Option<Means>,
 }
@@ -74,7 +76,6 @@ impl std::error::Error for NoCount {}
 pub struct Track {
     stage: Stage,
     itself: PathBuf,
-    interval: Duration,
     pin: Option<[usize; 2]>,
     port: Cell<u16>,
 }
@@ -90,12 +91,12 @@ const CONSUMER: usize = 0;
 const PRODUCER: usize = 1;
 
 impl Track {
-    /// For these subjects. `interval` is the paced pattern's; `pin` are the CPUs of producer and consumer.
-    pub fn new(subjects: &[&'static Subject], interval: Duration, pin: Option<[usize; 2]>) -> Result<Track> {
+    /// For these subjects. `pin` are the CPUs of producer and consumer.
+    pub fn new(subjects: &[&'static Subject], pin: Option<[usize; 2]>) -> Result<Track> {
         let pairs: Vec<_> = subjects.iter().map(|s| pair(s)).collect();
         let itself = std::env::current_exe().context("find this program")?;
         let port = Cell::new(10_000 + (std::process::id() % 20_000) as u16);
-        Ok(Track { stage: Stage::new(&pairs)?, itself, interval, pin, port })
+        Ok(Track { stage: Stage::new(&pairs)?, itself, pin, port })
     }
 
     /// Runs a pair once, with `limit` for all of it. Nothing is left, whatever happened.
@@ -175,11 +176,10 @@ impl Track {
         };
         let both =
             run.subject.both.iter().chain(answered).chain(&["--quiet", "--json"]).map(filled).collect();
-        let interval = if run.pattern == Pattern::Paced { self.interval } else { Duration::ZERO };
         let mut producer: Vec<_> = run.subject.producer.iter().chain(producer_answered).map(filled).collect();
         producer.extend(["--count".to_owned(), run.items.to_string()]);
         producer.extend(["--size".to_owned(), run.size.to_string()]);
-        producer.extend(["--interval".to_owned(), format!("{}ns", interval.as_nanos())]);
+        producer.extend(["--interval".to_owned(), format!("{}ns", run.interval.as_nanos())]);
         Ok([both, producer])
     }
 
@@ -288,7 +288,8 @@ mod tests {
     use crate::bench::subject::SUBJECTS;
 
     fn run() -> Run {
-        Run { subject: &SUBJECTS[0], pattern: Pattern::Stream, size: 64, items: 10, counted: None }
+        let (subject, pattern) = (&SUBJECTS[0], Pattern::Stream);
+        Run { subject, pattern, size: 64, items: 10, interval: Duration::ZERO, counted: None }
     }
 
     fn reports() -> [Value; 2] {

@@ -13,13 +13,18 @@ use crate::bench::subject::{Pattern, Subject};
 use crate::cast::Usage;
 use crate::stop::Stopped;
 
+/// So many items show what a run costs without them.
+pub const FEW: u64 = 2;
+
 /// What is measured, and what was found.
 #[derive(Debug)]
 pub struct Row {
     /// What is run; its items are found by the warm-up.
     pub run: Run,
-    /// What both sides use for a single item: their starts and ends.
+    /// What both sides use for [`FEW`] items: their starts and ends.
     start_up: Usage,
+    /// The calls that they make for as many.
+    start_up_calls: Option<f64>,
     samples: Vec<Sample>,
     /// How many items the consumer has checked, in all rounds.
     verified: u64,
@@ -48,10 +53,12 @@ impl fmt::Display for Row {
 
 impl Row {
     /// Nothing is known yet.
-    pub fn new(subject: &'static Subject, pattern: Pattern, size: usize) -> Row {
+    pub fn new(subject: &'static Subject, pattern: Pattern, size: usize, interval: Duration) -> Row {
+        let interval = if pattern == Pattern::Paced { interval } else { Duration::ZERO };
         Row {
-            run: Run { subject, pattern, size, items: 1, counted: None },
+            run: Run { subject, pattern, size, items: FEW, interval, counted: None },
             start_up: Usage::default(),
+            start_up_calls: None,
             samples: Vec::new(),
             verified: 0,
             calls: Figure::default(),
@@ -70,14 +77,14 @@ impl Row {
         let limit = limit(time);
         let mut starts = Vec::new();
         for _ in 0..3 {
-            starts.push(track.run(&Run { items: 1, ..self.run }, limit)?.usage);
+            starts.push(track.run(&self.start(), limit)?.usage);
         }
         starts.sort_by_key(|usage| usage.cpu);
         self.start_up = starts[1];
         self.run.items = match items {
             Some(items) => {
                 // Not measured: it brings into the caches what a run needs.
-                track.run(&Run { items: items.min(1000), ..self.run }, limit)?;
+                track.run(&Run { items: items.min(100), ..self.run }, limit)?;
                 items
             }
             None => {
@@ -93,6 +100,14 @@ impl Row {
         Ok(())
     }
 
+    /// A run of [`FEW`] items. Processes look around for a while after the other side came: where runs are
+    /// paced, and so few that it matters, this one takes as long.
+    fn start(&self) -> Run {
+        let interval =
+            if self.run.pattern == Pattern::Paced { Duration::from_millis(250) } else { Duration::ZERO };
+        Run { items: FEW, interval, ..self.run }
+    }
+
     /// One round.
     pub fn measure(&mut self, track: &Track, time: Duration) -> Result<()> {
         if self.trouble.is_none() {
@@ -105,7 +120,7 @@ impl Row {
         Ok(())
     }
 
-    /// Counts the system calls of one item and of many: what start-up costs is in both.
+    /// Counts the system calls of few items and of many: what start-up costs is in both.
     pub fn count_calls(&mut self, track: &Track, time: Duration, means: Means) -> Result<()> {
         if self.trouble.is_some() || self.no_calls.is_some() {
             return Ok(());
@@ -114,18 +129,20 @@ impl Row {
         let many = match (means, self.run.pattern) {
             (Means::Tracepoint, Pattern::Stream) => self.run.items / 4,
             (Means::Tracepoint, _) => self.run.items / 2,
-            (Means::Ptrace, Pattern::Paced) => 100,
+            (Means::Ptrace, Pattern::Paced) => 250,
             (Means::Ptrace, _) => 2000,
         };
-        let many = many.clamp(2, self.run.items);
-        let count = |items| -> Result<f64> {
-            let run = Run { items, counted: Some(means), ..self.run };
-            Ok(track.run(&run, limit(time))?.calls as f64)
+        let many = Run { items: many.clamp(FEW + 1, self.run.items), ..self.run };
+        let count = |run: Run| -> Result<f64> {
+            Ok(track.run(&Run { counted: Some(means), ..run }, limit(time))?.calls as f64)
         };
-        match count(1).and_then(|one| Ok((count(many)? - one) / (many - 1) as f64)) {
-            Ok(calls) => {
+        let few = self.start_up_calls.map_or_else(|| count(self.start()), Ok);
+        let counted = few.and_then(|few| Ok((few, (count(many)? - few) / (many.items - FEW) as f64)));
+        match counted {
+            Ok((few, calls)) => {
+                self.start_up_calls = Some(few);
                 self.calls.0.push(calls);
-                self.verified += many;
+                self.verified += many.items;
             }
             Err(e) if e.is::<NoCount>() => self.no_calls = Some(e.to_string()),
             failed => self.heed(failed).map(drop)?,
@@ -155,17 +172,22 @@ impl Row {
 
     /// Of a round trip: round trips.
     pub fn items_per_s(&self) -> Figure {
-        self.figure(|s| self.run.items as f64 / s.seconds)
+        self.figure(|s| self.steps() / s.seconds)
     }
 
     /// From one item to the next; of a round trip, there and back.
     pub fn ns_per_item(&self) -> Figure {
-        self.figure(|s| s.seconds * 1e9 / self.run.items as f64)
+        self.figure(|s| s.seconds * 1e9 / self.steps())
     }
 
     /// Payload only.
     pub fn bytes_per_s(&self) -> Figure {
-        self.figure(|s| (self.run.items * self.run.size as u64) as f64 / s.seconds)
+        self.figure(|s| self.steps() * self.run.size as f64 / s.seconds)
+    }
+
+    /// From the first item to the last.
+    fn steps(&self) -> f64 {
+        (self.run.items - 1) as f64
     }
 
     /// p50, p99, max.
@@ -189,7 +211,7 @@ impl Row {
     }
 
     fn per_item(&self, of: impl Fn(&Usage) -> f64) -> Figure {
-        let more = (self.run.items - 1) as f64;
+        let more = (self.run.items - FEW) as f64;
         self.figure(|s| (of(&s.usage) - of(&self.start_up)) / more)
     }
 
