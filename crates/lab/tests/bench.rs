@@ -199,7 +199,9 @@ mod released {
             assert!((number(&row["bytes_per_s"]["median"]) / median - 64.0).abs() < 1.0, "{row:#}");
             let [p50, p99, max] = ["p50", "p99", "max"].map(|q| number(&row["latency_ns"][q]["median"]));
             assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{row:#}");
-            assert!(number(&row["per_item"]["cpu_ns"]["median"]) > 0.0, "{row:#}");
+            // Fifty paced items cost less than what one start differs from another, which is subtracted.
+            let cpu = number(&row["per_item"]["cpu_ns"]["median"]);
+            assert!(cpu > 0.0 || row["pattern"] != "stream", "{row:#}");
         }
         // Not one item came before its pause of 1 ms, and there are as many as fit into the time.
         let paced = row(&all, "shm", "paced");
