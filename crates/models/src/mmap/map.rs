@@ -72,14 +72,14 @@ impl Map {
     }
 
     pub fn write_to(&self, _out: BorrowedFd<'_>, _position: u64, _len: usize) -> io::Result<usize> {
-        unimplemented!("no model writes to another file")
+        unreachable!("no model writes to another file")
     }
 
     pub fn msync(&self, _bytes: Range<usize>, _wait: bool) -> io::Result<()> {
-        unimplemented!("no model has a device")
+        unreachable!("no model has a device")
     }
 
     pub fn sync_all(&self) -> io::Result<()> {
-        unimplemented!("no model has a device")
+        unreachable!("no model has a device")
     }
 }
