@@ -132,12 +132,19 @@ impl Link {
     /// How many frames the server took before it left, if it has said goodbye: its last word, to be looked
     /// for when writing has failed.
     pub fn last_word(&mut self) -> Option<u64> {
-        while let Ok(Some(kind)) = self.try_read() {
-            if kind == frame::GOODBYE {
-                return self.reader.body().first_chunk().copied().map(u64::from_le_bytes);
+        let mut was_reset = false;
+        loop {
+            match self.try_read() {
+                Ok(Some(frame::GOODBYE)) => {
+                    return self.reader.body().first_chunk().copied().map(u64::from_le_bytes);
+                }
+                Ok(Some(_)) => {}
+                // A socket of packets says once that its peer went without having read everything, and says it
+                // before it hands out what that peer had sent.
+                Err(e) if e.kind() == ErrorKind::ConnectionReset && !was_reset => was_reset = true,
+                _ => return None,
             }
         }
-        None
     }
 }
 

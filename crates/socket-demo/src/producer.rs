@@ -104,7 +104,7 @@ impl Producer {
             }
             Ok(None) => Err(self.gone(None)),
             Err(e) if is_for_later(&e) || e.kind() == ErrorKind::InvalidData => Err(e),
-            Err(_) => Err(self.gone(None)),
+            Err(_) => self.unless_all_taken(),
         }
     }
 
@@ -152,9 +152,13 @@ impl Producer {
     }
 
     fn explain_unless_all_taken(&mut self, e: io::Error) -> io::Result<()> {
-        if !matches!(e.kind(), ErrorKind::BrokenPipe | ErrorKind::ConnectionReset) {
-            return Err(e);
+        match e.kind() {
+            ErrorKind::BrokenPipe | ErrorKind::ConnectionReset => self.unless_all_taken(),
+            _ => Err(e),
         }
+    }
+
+    fn unless_all_taken(&mut self) -> io::Result<()> {
         match self.link.last_word() {
             Some(taken) if taken == self.sent => Ok(()),
             taken => Err(self.gone(taken)),
