@@ -69,6 +69,21 @@ fn a_byte_now_and_then_is_closed_too() {
 }
 
 #[test]
+fn who_never_says_hello_is_closed_and_others_are_served() {
+    let sandbox = Sandbox::new();
+    let server = sandbox.consumer(&TCP, &["--frame-deadline", "1s", "--json"]);
+    server.wait_for_stderr("waiting for a producer");
+    let since = Instant::now();
+    let mut silent = TcpStream::connect(("127.0.0.1", sandbox.port())).expect("connect");
+    let other = sandbox.producer(&TCP, &["--count", "300", "--interval", "10ms", "--quiet"]);
+    assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0, "closed");
+    assert!(since.elapsed() >= Duration::from_secs(1), "closed after {:?}", since.elapsed());
+    server.wait_for_stderr("its HELLO has not come within 1.0s");
+    other.end().expect(0);
+    server.end().expect(0).all_well(300);
+}
+
+#[test]
 fn a_client_that_dies_in_the_middle_of_a_request() {
     for (cut, said) in [(3, "truncated after 3 of at least 8 bytes"), (50, "truncated after 50 of 108 bytes")]
     {

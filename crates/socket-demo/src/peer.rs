@@ -29,7 +29,7 @@ pub(crate) struct Peer {
     pub greeted: bool,
     /// Frames handed out, but for HELLO and GOODBYE.
     pub taken: u64,
-    /// Since when a frame has been coming of which there is only a part.
+    /// Since when a frame has been coming of which there is only a part. The HELLO has been coming since it connected.
     pub begun: Option<Instant>,
 }
 
@@ -43,23 +43,27 @@ impl Peer {
             outbox: VecDeque::new(),
             greeted: false,
             taken: 0,
-            begun: None,
+            begun: Some(Instant::now()),
         }
     }
 
-    /// Since when we wait for the rest of a frame; not while it is us who wait for it to take an answer.
+    /// Since when we wait for a HELLO or the rest of a frame; not while it is us who wait for it to take an answer.
     pub(crate) fn waited_for(&mut self) -> Option<&mut Instant> {
         if self.outbox.is_empty() { self.begun.as_mut() } else { None }
     }
 
-    /// Fails if the rest of a frame has been waited for longer than `deadline`.
+    /// Fails if a HELLO or the rest of a frame has been waited for longer than `deadline`.
     pub(crate) fn check_deadline(&mut self, deadline: Duration) -> io::Result<()> {
-        let Some(partial) = self.reader.partial() else { return Ok(()) };
+        let missing = match self.reader.partial() {
+            Some(partial) => format!("frame truncated after {partial}: the rest has"),
+            None if !self.greeted => "its HELLO has".into(),
+            // Between frames everybody may be silent.
+            None => return Ok(()),
+        };
         self.begun.get_or_insert_with(Instant::now);
         match self.waited_for() {
             Some(since) if since.elapsed() >= deadline => {
-                let why =
-                    format!("frame truncated after {partial}: the rest has not come within {deadline:.1?}");
+                let why = format!("{missing} not come within {deadline:.1?}");
                 Err(io::Error::new(ErrorKind::UnexpectedEof, why))
             }
             _ => Ok(()),

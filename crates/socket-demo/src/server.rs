@@ -11,10 +11,10 @@
 //!
 //! *Guarantees.* Frames of one connection come in order. Each ready connection is read once in a round, so
 //! that one who always has something to say does not keep the others waiting. Whoever sends what it should
-//! not is closed, and so is whoever begins a frame and does not end it within [`FRAME_DEADLINE`]; the others go
-//! on. Whoever does not read its answers is not read from, so that the memory for a connection is bounded by its
-//! longest frame and one answer. No descriptors left: no spinning, but another look after 100 ms or when a
-//! connection has gone.
+//! not is closed, and so is whoever begins a frame and does not end it within [`FRAME_DEADLINE`], or connects and
+//! does not say HELLO by then; the others go on. Whoever does not read its answers is not read from, so that the
+//! memory for a connection is bounded by its longest frame and one answer. No descriptors left: no spinning, but
+//! another look after 100 ms or when a connection has gone.
 //!
 //! *Limits.* What is done with a frame is done by this thread: a slow service is slow for all.
 //!
@@ -38,7 +38,7 @@ use crate::peer::Peer;
 /// How long accepting is left alone when there are no descriptors left.
 const RECOVER: Duration = Duration::from_millis(100);
 
-/// Within what time a frame that has begun must be there as a whole; see [`Server::frame_deadline`].
+/// Within what time a frame that has begun, and a connection's HELLO, must be there; see [`Server::frame_deadline`].
 pub const FRAME_DEADLINE: Duration = Duration::from_secs(30);
 /// When we come back to poll later than this, it was not the senders who kept us waiting.
 const LATE: Duration = Duration::from_millis(100);
@@ -97,8 +97,8 @@ impl Server {
         }
     }
 
-    /// Sets within what time a frame that has begun must be there as a whole. Time in which we were busy with
-    /// others, or stopped, does not count. 0: never.
+    /// Sets within what time a frame that has begun must be there as a whole, and the HELLO that every connection
+    /// owes from its first moment. Time in which we were busy with others, or stopped, does not count. 0: never.
     pub fn frame_deadline(&mut self, deadline: Duration) {
         self.deadline = if deadline.is_zero() { Duration::MAX } else { deadline };
     }

@@ -21,14 +21,19 @@ const BOTH: [Pair; 2] = [UNIX, TCP];
 trait Stream: Read + Write + Send {}
 impl<T: Read + Write + Send> Stream for T {}
 
-/// A connection to the consumer, that has said HELLO as docs/wire-format.md says, and has been answered.
-fn connect(sandbox: &Sandbox, pair: &Pair) -> Box<dyn Stream> {
-    let mut stream: Box<dyn Stream> = if pair.both.is_empty() {
+/// A connection to the consumer, over which nothing has been said.
+fn stranger(sandbox: &Sandbox, pair: &Pair) -> Box<dyn Stream> {
+    if pair.both.is_empty() {
         let path = sandbox.dir().join(format!("{}.sock", sandbox.name()));
         Box::new(UnixStream::connect(path).expect("connect"))
     } else {
         Box::new(TcpStream::connect(("127.0.0.1", sandbox.port())).expect("connect"))
-    };
+    }
+}
+
+/// A connection to the consumer, that has said HELLO as docs/wire-format.md says, and has been answered.
+fn connect(sandbox: &Sandbox, pair: &Pair) -> Box<dyn Stream> {
+    let mut stream = stranger(sandbox, pair);
     let hello = [b"item".as_slice(), &1u32.to_le_bytes(), &8u32.to_le_bytes(), &[0; 4]].concat();
     stream.write_all(&frame(3, &hello)).expect("say HELLO");
     stream.read_exact(&mut [0; 24]).expect("the consumer's HELLO");
@@ -79,6 +84,37 @@ fn a_byte_now_and_then_is_closed_too() {
         let producer = sandbox.producer(&pair, &["--drip", "100ms", "--count", "1"]);
         producer.end().expect(3);
         consumer.end().expect(4).says("the rest has not come within 500.0ms");
+    }
+}
+
+#[test]
+fn who_never_says_hello_is_closed_and_others_are_served() {
+    for pair in BOTH {
+        let sandbox = Sandbox::new();
+        let consumer = sandbox.consumer(&pair, &["--frame-deadline", "1s", "--json"]);
+        consumer.wait_for_stderr("waiting for a producer");
+        let since = Instant::now();
+        let mut silent = stranger(&sandbox, &pair);
+        let mut slow = stranger(&sandbox, &pair);
+        slow.write_all(&frame(3, b"item")[..6]).expect("write half a HELLO");
+        let other = sandbox.producer(&pair, &["--count", "300", "--interval", "10ms", "--quiet"]);
+        for stranger in [&mut silent, &mut slow] {
+            assert_eq!(stranger.read(&mut [0]).unwrap_or(0), 0, "closed");
+            assert!(since.elapsed() >= Duration::from_secs(1), "closed after {:?}", since.elapsed());
+        }
+        consumer.wait_for_stderr("its HELLO has not come within 1.0s");
+        other.end().expect(0);
+        // Neither was a producer, so nothing of the stream is lost.
+        consumer.end().expect(0).all_well(300);
+
+        // 0 means no deadline, also for who has said nothing.
+        let consumer = sandbox.consumer(&pair, &["--frame-deadline", "0", "--json"]);
+        consumer.wait_for_stderr("waiting for a producer");
+        let mut silent = stranger(&sandbox, &pair);
+        sandbox.producer(&pair, &["--count", "2", "--interval", "500ms"]).end().expect(0);
+        let ended = consumer.end().expect(0);
+        assert!(!ended.stderr.contains("HELLO"), "{ended:?}");
+        assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0, "closed with the consumer");
     }
 }
 

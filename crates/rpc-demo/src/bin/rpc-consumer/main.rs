@@ -39,7 +39,8 @@ struct Args {
     /// The largest payload of an item that is taken
     #[arg(long, value_name = "BYTES", value_parser = args::size, default_value = "16MiB", help_heading = "RPC")]
     max_frame: usize,
-    /// Close a connection of which a request has begun, but has not come as a whole within this time; 0: never
+    /// Close a connection that says nothing at all, or of which a request has begun, but has not come as a whole within
+    /// this time; 0: never
     #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "30s", help_heading = "RPC")]
     frame_deadline: Duration,
     /// Show the steps of each call that happen here: the bytes that came, the arguments in them, the function

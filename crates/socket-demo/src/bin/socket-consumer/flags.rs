@@ -27,7 +27,8 @@ pub struct Args {
     /// The largest payload that is taken; with udp that is a datagram's
     #[arg(long, value_name = "BYTES", value_parser = args::size, default_value = "16MiB", help_heading = "Socket")]
     pub max_frame: usize,
-    /// Close a connection of which a frame has begun, but has not come as a whole within this time; 0: never
+    /// Close a connection that says nothing at all, or of which a frame has begun, but has not come as a whole within
+    /// this time; 0: never
     #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "30s", help_heading = "Socket")]
     pub frame_deadline: Duration,
     /// Take each read for an item, as if a stream had messages; to be said to both sides
