@@ -1,4 +1,5 @@
-//! The form of code blocks: each has a language that says what it is, and only `console` may be played.
+//! The form of code blocks: each has a language that says what it is, and only `console` may be played. And of the
+//! text around them: no HTML, and no emphasis that is none.
 
 use crate::page::{Faults, Page};
 
@@ -45,6 +46,10 @@ pub fn faults(page: &Page, targets: &[String]) -> Faults {
             .iter()
             .map(|line| format!("{}: HTML: a forge and the site may show it differently", page.at(*line))),
     );
+    // The closing asterisk of `*word(x)*and` does not close, as a letter follows: write `*word*(x)and`.
+    faults.extend(
+        page.asterisks.iter().map(|line| format!("{}: an asterisk that emphasises nothing", page.at(*line))),
+    );
     faults
 }
 
@@ -73,6 +78,7 @@ mod tests {
             "```sh\nmake demo FILE=x  # words\n\nmake run-pipe\ngit clone x\n```\n",
             "```text\nanything\n```\n",
             "```rust\n```\n",
+            "한 쌍의 *스텁*(stub)이다, `a * b`\n",
         ] {
             assert_eq!(faults(block), [""; 0], "{block}");
         }
@@ -83,6 +89,7 @@ mod tests {
             ("```sh\nmake demo\nmake demos\n```\n", "a.md:3: the Makefile has no target demos"),
             ("```sh\ncargo run --bin x\n```\n", "a.md:2: what the test can play"),
             ("a<br>b\n", "a.md:1: HTML"),
+            ("한 쌍의 *스텁(stub)*이다\n", "a.md:1: an asterisk"),
         ] {
             let faults = faults(block);
             assert!(faults.len() == 1 && faults[0].starts_with(at), "{block}: {faults:?}");

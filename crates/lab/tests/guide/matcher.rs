@@ -150,7 +150,7 @@ fn rate(text: &str) -> Option<(String, usize)> {
 fn is_measured(before: &str) -> bool {
     let Some(key) = before.trim_end().strip_suffix("\":") else { return false };
     let key = &key[key.rfind('"').map_or(0, |at| at + 1)..];
-    key.ends_with("_s") || key.ends_with("_ns") || ["p50", "p99", "max"].contains(&key)
+    key.ends_with("_s") || key.ends_with("_ns") || ["p50", "p99", "p999", "max"].contains(&key)
 }
 
 /// Whether a number behind `before` is a process id.
@@ -450,7 +450,7 @@ mod tests {
             ("blocked …× for 1.6 s", "blocked 12× for 900.1ms"),
             ("… of …", "1 of 2 of 3"),
             (r#"{"pid":4711,"elapsed_s":0.5,"lost":0}"#, r#"{"pid":7,"elapsed_s":8.4e-6,"lost":0}"#),
-            (r#"{"p50":5,"p99": 6,"max":7}"#, r#"{"p50":15933439,"p99": 1,"max":2}"#),
+            (r#"{"p50":5,"p99": 6,"p999": 7,"max":8}"#, r#"{"p50":15933439,"p99": 1,"p999": 2,"max":3}"#),
             ("message queue 7 keeps 3 messages", "message queue 0 keeps 3 messages"),
             ("[1] 4711", "[1] 99"),
             ("trailing", "trailing  "),

@@ -70,6 +70,8 @@ pub struct Page {
     pub tables: Vec<Table>,
     /// Lines at which HTML stands, which a forge and the site may show differently.
     pub html: Vec<usize>,
+    /// Lines at which an asterisk stands in running text: one that was to emphasise, and does not.
+    pub asterisks: Vec<usize>,
 }
 
 impl Page {
@@ -82,6 +84,7 @@ impl Page {
             spans: Vec::new(),
             tables: Vec::new(),
             html: Vec::new(),
+            asterisks: Vec::new(),
         };
         let line_of = |at: usize| 1 + text[..at].matches('\n').count();
         // What stands open: a heading's or cell's text, a block's, the last link of a paragraph.
@@ -141,6 +144,9 @@ impl Page {
                 Event::Text(text) => match &mut block {
                     Some(block) => block.lines.extend(text.lines().map(String::from)),
                     None => {
+                        if text.contains('*') && page.asterisks.last() != Some(&line) {
+                            page.asterisks.push(line);
+                        }
                         after_link.push_str(&text);
                         if let Some(words) = &mut words {
                             words.push_str(&text);
