@@ -353,7 +353,7 @@ impl Report {
                 ("duplicated", json!(f.duplicated)),
                 ("reordered", json!(f.reordered)),
                 ("corrupted", json!(f.corrupted)),
-                ("latency_ns", json!({"p50": at(0.5), "p99": at(0.99), "max": at(1.0)})),
+                ("latency_ns", json!({"p50": at(0.5), "p99": at(0.99), "p999": at(0.999), "max": at(1.0)})),
             ] {
                 all_keys.insert(key.into(), value);
             }

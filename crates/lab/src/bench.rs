@@ -6,6 +6,7 @@
 //! count          the system calls, in runs that measure nothing else
 //! ```
 
+mod bare;
 mod before;
 mod chart;
 mod count;
@@ -32,6 +33,7 @@ use serde_json::{Value, json};
 
 use crate::pairs;
 use crate::play::{print, said};
+use bare::Bare;
 use count::Means;
 use floor::Floors;
 use machine::{Clocks, Machine, Others};
@@ -48,6 +50,10 @@ pub struct Args {
     /// Payload of an item; several make a row each
     #[arg(long, value_name = "BYTES,…", value_delimiter = ',', default_value = "64", value_parser = args::size)]
     size: Vec<usize>,
+    /// How many producers, and how many consumers, there are in the pattern of that name; it takes runs that are
+    /// long enough for all of them to meet
+    #[arg(long, value_name = "N,M", default_value = "2,2", value_parser = sides)]
+    many: [usize; 2],
     /// Who sends what when [default: all]
     #[arg(long, value_name = "PATTERN,…", value_delimiter = ',', value_enum)]
     pattern: Vec<Pattern>,
@@ -88,6 +94,17 @@ pub enum Part {
     },
     /// Reads 8 bytes and answers with 8, until the end of its input
     Echo,
+    /// The other end of a bare exchange
+    Bare {
+        /// By what
+        bare: Bare,
+        /// One way, or there and back
+        pattern: Pattern,
+        /// Bytes of a message
+        size: usize,
+        /// What else it has to know to find the line
+        name: String,
+    },
 }
 
 impl Part {
@@ -96,6 +113,7 @@ impl Part {
         match self {
             Part::Count { means, program } => count::count(*means, program),
             Part::Echo => floor::echo(),
+            Part::Bare { bare, pattern, size, name } => bare::play(*bare, *pattern, *size, name),
         }
     }
 }
@@ -106,6 +124,11 @@ fn names() -> impl Iterator<Item = &'static str> {
 
 fn not_zero(text: &str) -> Result<Duration, String> {
     args::duration(text).and_then(|d| if d.is_zero() { Err("it must not be 0".into()) } else { Ok(d) })
+}
+
+fn sides(text: &str) -> Result<[usize; 2], String> {
+    let both = text.split_once(',').and_then(|(n, m)| Some([n.parse().ok()?, m.parse().ok()?]));
+    both.filter(|both| both.iter().all(|n| (1..=1000).contains(n))).ok_or("write it as 2,2".into())
 }
 
 fn pin(text: &str) -> Result<[usize; 2], String> {
@@ -133,27 +156,31 @@ pub fn bench(args: &Args) -> Result<bool> {
     let subjects = subject::named(&args.which);
     let track = Track::new(&subjects, args.pin)?;
     let mut rows: Vec<Row> = Vec::new();
-    for pattern in [Pattern::Stream, Pattern::Paced, Pattern::RoundTrip] {
+    for pattern in [Pattern::Stream, Pattern::Many, Pattern::Paced, Pattern::RoundTrip] {
         for size in &args.size {
             let wanted = args.pattern.is_empty() || args.pattern.contains(&pattern);
-            let can = |s: &&&subject::Subject| pattern != Pattern::RoundTrip || s.round_trip.is_some();
+            let can = |s: &&&subject::Subject| match pattern {
+                Pattern::RoundTrip => s.round_trip.is_some(),
+                Pattern::Many => s.takes != subject::Takes::OneEach,
+                _ => true,
+            };
             rows.extend(
                 subjects
                     .iter()
                     .filter(|_| wanted)
                     .filter(can)
-                    .map(|s| Row::new(s, pattern, *size, args.interval)),
+                    .map(|s| Row::new(s, pattern, *size, args.interval, args.many)),
             );
         }
     }
-    ensure!(!rows.is_empty(), "none of these has that pattern: nothing comes back from them");
+    ensure!(!rows.is_empty(), "none of these has that pattern: it takes an answer, or several at once");
     let file = args.json.clone().or_else(default_file);
     // Found out now, not after two minutes.
     file.as_deref().map_or(Ok(()), can_be_written)?;
     let means = args.calls.unwrap_or_else(Means::best);
     let machine = Machine::look()?;
     print(&format!("{}\n", said(&Style::new(), "", &machine.text())))?;
-    let mut floors = Floors::default();
+    let mut floors = Floors::of(rows.iter().filter_map(Row::bare));
     let clocks = Clocks::read()?;
     measure(args, means, &track, &mut rows, &mut floors)?;
     let others = clocks.others_since()?;
@@ -234,7 +261,7 @@ fn as_json(
             "system_calls_counted_by": means.name(),
         },
         "floors": floors.json(),
-        "rows": rows.iter().map(Row::json).collect::<Vec<_>>(),
+        "rows": rows.iter().map(|row| row.json(floors)).collect::<Vec<_>>(),
     })
 }
 

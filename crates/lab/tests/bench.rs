@@ -33,6 +33,8 @@ fn wrong_usage_is_2() {
         &["--pin=4000,4001"],
         &["--pin=0"],
         &["--pattern", "zigzag"],
+        &["--many", "2"],
+        &["--many", "0,2"],
         &["--calls", "guess"],
     ] {
         let (status, printed) = lab(&[&["bench"], args].concat());
@@ -103,6 +105,7 @@ mod released {
 
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::Pid;
+    use serde_json::json;
     use tempfile::TempDir;
 
     use super::*;
@@ -126,7 +129,12 @@ mod released {
         let dir = tempfile::tempdir().expect("a directory");
         let file = dir.path().join("made/bench.json");
         let mut bench = Command::new(LAB);
-        bench.args(["bench", "--rounds", "2", "--time", "50ms", "--json"]).arg(&file).args(args);
+        bench.args(["bench", "--json"]).arg(&file).args(args);
+        for (option, value) in [("--rounds", "2"), ("--time", "50ms")] {
+            if !args.contains(&option) {
+                bench.args([option, value]);
+            }
+        }
         let tmp = dir.path().join("tmp");
         fs::create_dir(&tmp).expect("mkdir");
         let output = bench.env("TMPDIR", &tmp).output().expect("start ipc-lab");
@@ -164,7 +172,9 @@ mod released {
     #[test]
     fn two_methods_are_measured_and_every_figure_is_plausible() {
         let _guard = alone();
-        let (status, printed, all) = measured(&["pipe", "shm:ring", "--count", "3000"]);
+        let patterns = ["--pattern", "stream,paced,round-trip"];
+        let (status, printed, all) =
+            measured(&[&["pipe", "shm:ring", "--count", "3000"], &patterns[..]].concat());
         assert_eq!(status, Some(0), "{printed}");
         assert!(printed.lines().all(|l| l.chars().count() <= 110), "{printed}");
         assert!(!printed.contains('\x1b'), "colours are for terminals: {printed:?}");
@@ -175,6 +185,13 @@ mod released {
 
         let floor = |key: &str| number(&all["floors"][key]["median"]);
         assert!(floor("system_call_ns") > 1.0 && floor("copy_64KiB_bytes_per_s") > 1e8, "{all:#}");
+        for bare in all["floors"]["bare"].as_array().expect("bare exchanges") {
+            let (ns, calls) = (number(&bare["ns"]["min"]), floor("system_call_ns"));
+            // A message through a pipe is a call on either side, and both sides may be at it at once.
+            let least = if bare["by"] == "memory" { 1.0 } else { calls };
+            assert!(bare["ns"]["rounds"].as_array().map(Vec::len) == Some(2) && ns > least, "{bare:#}");
+        }
+        assert_eq!(all["floors"]["bare"].as_array().map(Vec::len), Some(3), "{:#}", all["floors"]);
         // To and fro are two calls on either side at the least.
         assert!(floor("pipe_round_trip_ns") > 2.0 * floor("system_call_ns"), "{:#}", all["floors"]);
 
@@ -197,8 +214,10 @@ mod released {
             let [min, median, max] = ["min", "median", "max"].map(|k| number(&rate[k]));
             assert!(0.0 < min && min <= median && median <= max, "{row:#}");
             assert!((number(&row["bytes_per_s"]["median"]) / median - 64.0).abs() < 1.0, "{row:#}");
-            let [p50, p99, max] = ["p50", "p99", "max"].map(|q| number(&row["latency_ns"][q]["median"]));
-            assert!(0.0 < p50 && p50 <= p99 && p99 <= max, "{row:#}");
+            let quantiles = ["p50", "p99", "p999", "max"].map(|q| number(&row["latency_ns"][q]["median"]));
+            assert!(0.0 < quantiles[0] && quantiles.is_sorted(), "{row:#}");
+            let ratio = &row["over_bare"];
+            assert!(row["pattern"] == "paced" || number(&ratio["min"]) > 0.0, "{row:#}");
             // Fifty paced items cost less than what one start differs from another, which is subtracted.
             let cpu = number(&row["per_item"]["cpu_ns"]["median"]);
             assert!(cpu > 0.0 || row["pattern"] != "stream", "{row:#}");
@@ -229,6 +248,47 @@ mod released {
             assert!(calls("mq") > 1.98, "msgsnd and msgrcv: {all:#}");
             assert!(calls("shm") < 2.1, "{all:#}");
         }
+    }
+
+    #[test]
+    fn many_share_what_can_be_shared() {
+        let _guard = alone();
+        // Long enough that nobody is done before the last has come.
+        let args = ["pipe", "mq:posix", "shm:ring", "--pattern", "many", "--many", "3,2", "--time", "500ms"];
+        let (status, printed, all) = measured(&[&args, &["--rounds", "1"][..]].concat());
+        assert!(status == Some(0) && printed.contains("Many: 3 producers to 2 consumers"), "{printed}");
+        let rows = all["rows"].as_array().expect("rows");
+        let sides: Vec<_> = rows.iter().map(|r| (&r["method"], &r["producers"], &r["consumers"])).collect();
+        // A ring takes one of each, a pipe one reader.
+        assert_eq!(sides, [(&json!("pipe"), &json!(3), &json!(1)), (&json!("mq"), &json!(3), &json!(2))]);
+        for row in rows {
+            let items = number(&row["items"]);
+            assert!(items % 3.0 == 0.0 && number(&row["verified"]) >= items, "{row:#}");
+            assert!(number(&row["items_per_s"]["median"]) > 0.0, "{row:#}");
+        }
+    }
+
+    #[test]
+    fn every_row_has_its_bare_exchange_and_nothing_is_left_of_it() {
+        let _guard = alone();
+        let queues = || fs::read_to_string("/proc/sysvipc/msg").expect("queues").lines().count();
+        let before = queues();
+        let args = ["--pattern", "stream,round-trip", "--count", "100", "--rounds", "1", "--time", "10ms"];
+        let (status, printed, all) = measured(&args);
+        assert_eq!(status, Some(0), "{printed}");
+        for row in all["rows"].as_array().expect("rows") {
+            assert!(number(&row["over_bare"]["median"]) > 0.0, "{row:#}");
+        }
+        let both = ["pipe", "unix", "seqpacket", "tcp", "sysv", "posix", "memory"];
+        for (by, patterns) in both.map(|by| (by, ["stream", "round-trip"])) {
+            let ns = patterns.map(|pattern| {
+                let mut bare = all["floors"]["bare"].as_array().expect("an array").iter();
+                bare.find(|b| b["by"] == by && b["pattern"] == pattern).map(|b| number(&b["ns"]["median"]))
+            });
+            // There and back, one after the other, is more than one way with both at work.
+            assert!(ns[0].is_some() && ns.is_sorted_by(|a, b| b.is_none() || a < b), "{by}: {ns:?}");
+        }
+        assert_eq!(queues(), before, "a queue was left");
     }
 
     #[test]
@@ -289,7 +349,7 @@ if [ "$items" -gt 2 ]; then
     left) touch "$XDG_RUNTIME_DIR/left";;
   esac
 fi
-echo "{\"role\":\"consumer\",\"method\":\"pipe\",\"variant\":\"$variant\",\"items\":$got,\"bytes\":$((got * size)),\"elapsed_s\":0.01,\"lost\":$lost,\"gaps\":0,\"duplicated\":0,\"reordered\":0,\"corrupted\":0,\"latency_ns\":{\"p50\":1,\"p99\":2,\"max\":3}}"
+echo "{\"role\":\"consumer\",\"method\":\"pipe\",\"variant\":\"$variant\",\"items\":$got,\"bytes\":$((got * size)),\"elapsed_s\":0.01,\"lost\":$lost,\"gaps\":0,\"duplicated\":0,\"reordered\":0,\"corrupted\":0,\"latency_ns\":{\"p50\":1,\"p99\":2,\"p999\":3,\"max\":4}}"
 "#;
     const PRODUCER: &str = r#"#!/bin/sh
 [ "$FAULT" = hang ] && exec sleep 1000

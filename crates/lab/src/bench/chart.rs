@@ -42,12 +42,12 @@ pub fn charts(rows: &[Row], floors: &Floors) -> Vec<(&'static str, String)> {
         note: "p50, and a line to p99",
         told: time,
         dots: dots(Pattern::Paced, "consumer", |row| {
-            let [p50, p99, _] = row.latency_ns().map(|figure| figure.median());
+            let [p50, p99, ..] = row.latency_ns().map(|figure| figure.median());
             [p50, p50, p99]
         }),
     };
     if !latencies.dots.is_empty() {
-        let [p50, p99, _] = [0, 1, 2].map(|i| floors.one_way_ns[i].median());
+        let [p50, p99] = [0, 1].map(|i| floors.one_way_ns[i].median());
         let bare = Dot { name: "a bare pipe, 8 B".into(), class: "kernel", at: p50, from: p50, to: p99 };
         latencies.dots.insert(0, bare);
     }

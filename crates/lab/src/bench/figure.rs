@@ -30,6 +30,11 @@ impl Figure {
         (self.max() - self.min()) / 2.0 / self.median() * 100.0
     }
 
+    /// Round by round, how many times the other it is.
+    pub fn over(&self, other: &Figure) -> Figure {
+        Figure(self.0.iter().zip(&other.0).map(|(this, other)| this / other).collect())
+    }
+
     /// For the file.
     pub fn json(&self) -> Value {
         json!({"median": self.median(), "min": self.min(), "max": self.max(), "rounds": self.0})
@@ -84,15 +89,13 @@ pub fn per_item(n: f64) -> String {
     if n.is_finite() { format!("{:.2}", n.max(0.0)) } else { "–".into() }
 }
 
-/// `1.2`, `31`: how many times a floor.
+/// `0.31`, `1.2`, `31`: how many times a floor.
 pub fn times(n: f64) -> String {
     if !n.is_finite() {
-        "–".into()
-    } else if n < 9.95 {
-        format!("{n:.1}")
-    } else {
-        format!("{n:.0}")
+        return "–".into();
     }
+    let decimals = if n < 0.995 { 2 } else { usize::from(n < 9.95) };
+    format!("{n:.decimals$}")
 }
 
 #[cfg(test)]
@@ -106,6 +109,14 @@ mod tests {
         assert_eq!(Figure(vec![4.0, 1.0, 2.0, 3.0]).median(), 2.5);
         assert_eq!(Figure(vec![90.0, 100.0, 120.0]).spread(), 15.0);
         assert!(Figure::default().median().is_nan());
+        let (slow, fast) = (Figure(vec![9.0, 8.0, 7.0]), Figure(vec![3.0, 2.0]));
+        assert_eq!((slow.over(&fast).0, slow.over(&Figure::default()).0), (vec![3.0, 4.0], vec![]));
+    }
+
+    #[test]
+    fn a_ratio_is_told_as_exactly_as_it_can_be_read() {
+        assert_eq!([0.314, 0.999, 9.94, 31.4].map(times), ["0.31", "1.0", "9.9", "31"]);
+        assert_eq!(times(f64::NAN), "–");
     }
 
     #[test]

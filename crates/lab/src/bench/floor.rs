@@ -1,4 +1,5 @@
-//! The floors: what a system call, a wake-up and a copy cost on this machine, with nothing around them.
+//! The floors: what a system call, a wake-up and a copy cost on this machine, with nothing around them; and what
+//! each row's own bare exchange takes.
 //!
 //! ```text
 //! this thread:  time ─> write ─────────> read       next
@@ -15,8 +16,10 @@ use anyhow::{Context, Result, ensure};
 use common::item::now_ns;
 use serde_json::{Value, json};
 
+use crate::bench::bare::Bare;
 use crate::bench::before;
 use crate::bench::figure::Figure;
+use crate::bench::subject::Pattern;
 use crate::stop;
 
 /// How long each is measured in a round; the paced one takes its time.
@@ -32,18 +35,48 @@ pub struct Floors {
     pub call_ns: Figure,
     /// 8 bytes through a pipe to another process and 8 bytes back, at once, again and again, in nanoseconds.
     pub round_trip_ns: Figure,
-    /// 8 bytes through a pipe to a process that has fallen asleep, one way, in nanoseconds: p50, p99, max.
-    pub one_way_ns: [Figure; 3],
+    /// 8 bytes through a pipe to a process that has fallen asleep, one way, in nanoseconds: [`QUANTILES`].
+    pub one_way_ns: [Figure; 4],
     /// memcpy, 64 KiB at a time, in bytes per second.
     pub copy_cached: Figure,
     /// memcpy, 64 MiB at a time.
     pub copy_memory: Figure,
+    /// The bare exchanges, in nanoseconds a message, or a message and its answer.
+    bare_ns: Vec<(Exchange, Figure)>,
 }
 
+/// A bare exchange: by what, who answers, and how many bytes.
+pub type Exchange = (Bare, Pattern, usize);
+
+/// What is told of latencies, under these names in the file.
+pub const QUANTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p999"), (1.0, "max")];
+
 impl Floors {
+    /// In each round these bare exchanges are measured.
+    pub fn of(exchanges: impl Iterator<Item = Exchange>) -> Floors {
+        let mut floors = Floors::default();
+        for exchange in exchanges {
+            if floors.bare_ns(&exchange).is_none() {
+                floors.bare_ns.push((exchange, Figure::default()));
+            }
+        }
+        floors
+    }
+
+    /// What a bare exchange takes, if it is measured.
+    pub fn bare_ns(&self, exchange: &Exchange) -> Option<&Figure> {
+        self.bare_ns.iter().find(|(of, _)| of == exchange).map(|(_, figure)| figure)
+    }
+
     /// One more round: `paced` exchanges with a pause of `interval` before each. The two sides of the pipe are
     /// pinned as a pair's.
     pub fn measure(&mut self, paced: u64, interval: Duration, pin: Option<[usize; 2]>) -> Result<()> {
+        for ((bare, pattern, size), figure) in &mut self.bare_ns {
+            let measured = bare.measure(*pattern, *size, pin);
+            stop::check()?;
+            // What the means does not carry has no floor; the row says why.
+            figure.0.push(measured.unwrap_or(f64::NAN));
+        }
         // A thread of its own, so that pinning ends with it.
         std::thread::scope(|threads| {
             let all = threads.spawn(|| {
@@ -64,7 +97,7 @@ impl Floors {
             one_way.push(echo.exchange()?);
         }
         one_way.sort_unstable();
-        for (figure, q) in self.one_way_ns.iter_mut().zip([0.5, 0.99, 1.0]) {
+        for (figure, (q, _)) in self.one_way_ns.iter_mut().zip(QUANTILES) {
             figure.0.push(quantile(&one_way, q));
         }
         echo.end()?;
@@ -75,15 +108,23 @@ impl Floors {
 
     /// For the file.
     pub fn json(&self) -> Value {
-        let [p50, p99, max] = &self.one_way_ns;
+        let bare = self.bare_ns.iter().map(|((bare, pattern, size), figure)| {
+            json!({"by": bare.to_string(), "pattern": pattern.name(), "size": size, "ns": figure.json()})
+        });
         json!({
             "system_call_ns": self.call_ns.json(),
             "pipe_round_trip_ns": self.round_trip_ns.json(),
-            "pipe_one_way_ns": {"p50": p50.json(), "p99": p99.json(), "max": max.json()},
+            "pipe_one_way_ns": quantiles_json(&self.one_way_ns),
+            "bare": bare.collect::<Vec<_>>(),
             "copy_64KiB_bytes_per_s": self.copy_cached.json(),
             "copy_64MiB_bytes_per_s": self.copy_memory.json(),
         })
     }
+}
+
+/// For the file: each under its name.
+pub fn quantiles_json(figures: &[Figure; 4]) -> Value {
+    QUANTILES.iter().zip(figures).map(|((_, name), figure)| ((*name).to_owned(), figure.json())).collect()
 }
 
 /// The smallest value that at least `q` of all do not exceed.

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::bench::before;
 use crate::bench::count::{Means, REFUSED};
+use crate::bench::floor::QUANTILES;
 use crate::bench::subject::{Pattern, Subject, slots};
 use crate::cast::{Cast, Event, Usage};
 use crate::pairs::{self, Pair, Role};
@@ -26,12 +27,21 @@ pub struct Run {
     pub pattern: Pattern,
     /// Bytes of an item's payload.
     pub size: usize,
-    /// How many items.
+    /// How many items each producer sends.
     pub items: u64,
+    /// How many producers there are, and consumers.
+    pub sides: [usize; 2],
     /// The pause between two of them.
     pub interval: Duration,
     /// Whether the system calls are counted; if so, nothing else is to be believed.
     pub counted: Option<Means>,
+}
+
+impl Run {
+    /// How many items all producers together send.
+    pub fn total(&self) -> u64 {
+        self.items * self.sides[0] as u64
+    }
 }
 
 /// What was found.
@@ -39,8 +49,8 @@ pub struct Run {
 pub struct Sample {
     /// Between the first item and the last, by the slower side's clock.
     pub seconds: f64,
-    /// From before an item was handed to the channel until the consumer had it: p50, p99, max.
-    pub latency_ns: [f64; 3],
+    /// From before an item was handed to the channel until the consumer had it: [`QUANTILES`].
+    pub latency_ns: [f64; 4],
     /// Of both sides, from their starts to their ends.
     pub usage: Usage,
     /// Likewise, if they were counted.
@@ -83,12 +93,11 @@ pub struct Track {
 /// A side that has ended, or not yet.
 #[derive(Default)]
 struct Side {
+    /// It has said so.
+    waits: bool,
     lines: Vec<String>,
     status: Option<i32>,
 }
-
-const CONSUMER: usize = 0;
-const PRODUCER: usize = 1;
 
 impl Track {
     /// For these subjects. `pin` are the CPUs of producer and consumer.
@@ -118,39 +127,50 @@ impl Track {
     fn play(&self, run: &Run, limit: Duration) -> Result<Sample> {
         let args = self.args(run)?;
         let mut cast = Cast::new(limit);
-        let mut sides = [Side::default(), Side::default()];
-        cast.start(self.command(run, Role::Consumer, &args)?)?;
-        let mut producer_started = false;
+        let [producers, consumers] = run.sides;
+        // The consumers first, then the producers, once all consumers wait.
+        let mut sides: Vec<Side> =
+            std::iter::repeat_with(Side::default).take(producers + consumers).collect();
+        for _ in 0..consumers {
+            cast.start(self.command(run, Role::Consumer, &args)?)?;
+        }
+        let mut producers_started = false;
         while let Some(event) = cast.next()? {
             match event {
                 Event::Line { who, text } => {
-                    if !producer_started && text.contains("waiting") {
-                        producer_started = true;
-                        cast.start(self.command(run, Role::Producer, &args)?)?;
-                    }
+                    sides[who].waits |= text.contains("waiting");
                     sides[who].lines.push(text);
+                    if !producers_started && sides[..consumers].iter().all(|side| side.waits) {
+                        producers_started = true;
+                        for _ in 0..producers {
+                            cast.start(self.command(run, Role::Producer, &args)?)?;
+                        }
+                    }
                 }
                 Event::End { who, status } => {
                     sides[who].status = Some(status);
-                    // The other one may wait for the next to come in its place.
-                    if status != 0 || !producer_started {
+                    // The others may wait for the next to come in its place.
+                    if status != 0 || !producers_started {
                         break;
                     }
                 }
                 Event::Quiet => {}
             }
         }
-        for (who, role) in [(PRODUCER, Role::Producer), (CONSUMER, Role::Consumer)] {
-            sides[who].check(role, run)?;
+        let role = |who| if who < consumers { Role::Consumer } else { Role::Producer };
+        // Whose refusal explains the other's end comes first.
+        for (who, side) in sides.iter().enumerate().rev() {
+            side.check(role(who), run)?;
         }
         ensure!(
-            producer_started && sides[PRODUCER].status.is_some(),
+            producers_started && sides.iter().all(|side| side.status.is_some()),
             "the consumer did not wait for a producer"
         );
-        let usages = [CONSUMER, PRODUCER].map(|who| cast.usage(who));
-        let reports = [CONSUMER, PRODUCER].map(|who| sides[who].json("role"));
-        let mut sample = checked(run, &reports)?;
-        for (usage, side) in usages.into_iter().zip(&sides) {
+        let reports: Vec<_> = sides.iter().map(|side| side.json("role")).collect();
+        let (consumed, produced) = reports.split_at(consumers);
+        let mut sample = checked(run, consumed, produced)?;
+        for (who, side) in sides.iter().enumerate() {
+            let usage = cast.usage(who);
             sample.usage.cpu += usage.cpu;
             sample.usage.voluntary += usage.voluntary;
             sample.usage.involuntary += usage.involuntary;
@@ -256,28 +276,40 @@ impl Side {
     }
 }
 
-/// The reports of consumer and producer, if they say that every item came, once, in order and intact.
-fn checked(run: &Run, [consumer, producer]: &[Value; 2]) -> Result<Sample> {
+/// The reports of consumers and producers, if they say that every item came, once, in order and intact.
+fn checked(run: &Run, consumers: &[Value], producers: &[Value]) -> Result<Sample> {
     let number =
         |from: &Value, key: &str| from[key].as_f64().with_context(|| format!("no {key} in the JSON"));
-    for fault in ["lost", "gaps", "duplicated", "reordered", "corrupted"] {
-        let found = number(consumer, fault)?;
+    let sum = |from: &[Value], key: &str| -> Result<f64> { from.iter().map(|side| number(side, key)).sum() };
+    for fault in ["lost", "duplicated", "reordered", "corrupted"] {
+        let found = sum(consumers, fault)?;
         ensure!(found == 0.0, "{found} items {fault}");
     }
-    for (verb, side) in [("sent", producer), ("received", consumer)] {
-        let (items, bytes) = (number(side, "items")?, number(side, "bytes")?);
-        ensure!(items == run.items as f64, "{items} of {} items were {verb}", run.items);
+    // What one of several does not have another has: all of them together have everything.
+    let gaps = sum(consumers, "gaps")?;
+    ensure!(gaps == 0.0 || consumers.len() > 1, "{gaps} items gaps");
+    let wanted = run.total() as f64;
+    for (verb, sides) in [("sent", producers), ("received", consumers)] {
+        let (items, bytes) = (sum(sides, "items")?, sum(sides, "bytes")?);
+        ensure!(items == wanted, "{items} of {wanted} items were {verb}");
         ensure!(bytes == items * run.size as f64, "{items} items of {} B, {bytes} B were {verb}", run.size);
-        let (method, variant) = (side["method"].as_str(), side["variant"].as_str());
-        let (wanted, other) = ((run.subject.method(), run.subject.variant()), (method, variant));
-        ensure!(other == (Some(wanted.0), Some(wanted.1)), "{wanted:?} says that it is {other:?}");
+        for side in sides {
+            let (method, variant) = (side["method"].as_str(), side["variant"].as_str());
+            let (wanted, other) = ((run.subject.method(), run.subject.variant()), (method, variant));
+            ensure!(other == (Some(wanted.0), Some(wanted.1)), "{wanted:?} says that it is {other:?}");
+        }
     }
-    let latency = |q| number(&consumer["latency_ns"], q);
-    Ok(Sample {
-        seconds: number(consumer, "elapsed_s")?.max(number(producer, "elapsed_s")?),
-        latency_ns: [latency("p50")?, latency("p99")?, latency("max")?],
-        ..Sample::default()
-    })
+    // Of several consumers the worst, whose figures are the smallest that hold for all.
+    let worst = |of: &dyn Fn(&Value) -> Result<f64>, sides: &[Value]| {
+        sides.iter().map(of).try_fold(0.0, |most: f64, one| one.map(|one| most.max(one)))
+    };
+    let mut latency_ns = [0.0; 4];
+    for (ns, (_, name)) in latency_ns.iter_mut().zip(QUANTILES) {
+        *ns = worst(&|side| number(&side["latency_ns"], name), consumers)?;
+    }
+    let elapsed = |side: &Value| number(side, "elapsed_s");
+    let seconds = worst(&elapsed, consumers)?.max(worst(&elapsed, producers)?);
+    Ok(Sample { seconds, latency_ns, ..Sample::default() })
 }
 
 #[cfg(test)]
@@ -289,7 +321,7 @@ mod tests {
 
     fn run() -> Run {
         let (subject, pattern) = (&SUBJECTS[0], Pattern::Stream);
-        Run { subject, pattern, size: 64, items: 10, interval: Duration::ZERO, counted: None }
+        Run { subject, pattern, size: 64, items: 10, sides: [1, 1], interval: Duration::ZERO, counted: None }
     }
 
     fn reports() -> [Value; 2] {
@@ -298,14 +330,15 @@ mod tests {
         for fault in ["lost", "gaps", "duplicated", "reordered", "corrupted"] {
             consumer[fault] = 0.into();
         }
-        consumer["latency_ns"] = json!({"p50": 1, "p99": 2, "max": 3});
+        consumer["latency_ns"] = json!({"p50": 1, "p99": 2, "p999": 3, "max": 4});
         [consumer, side]
     }
 
     #[test]
     fn every_item_must_have_come_once_in_order_and_intact() {
-        let sample = checked(&run(), &reports()).expect("all is well");
-        assert_eq!((sample.seconds, sample.latency_ns), (0.5, [1.0, 2.0, 3.0]));
+        let check = |run: &Run, [consumer, producer]: [Value; 2]| checked(run, &[consumer], &[producer]);
+        let sample = check(&run(), reports()).expect("all is well");
+        assert_eq!((sample.seconds, sample.latency_ns), (0.5, [1.0, 2.0, 3.0, 4.0]));
         for (side, key, value) in [
             (0, "lost", json!(1)),
             (0, "gaps", json!(1)),
@@ -322,7 +355,22 @@ mod tests {
         ] {
             let mut reports = reports();
             reports[side][key] = value.clone();
-            checked(&run(), &reports).expect_err(&format!("{side} {key} {value}"));
+            check(&run(), reports).expect_err(&format!("{side} {key} {value}"));
         }
+    }
+
+    #[test]
+    fn several_share_the_items_and_the_slowest_counts() {
+        let run = Run { sides: [2, 2], ..run() };
+        let [mut consumer, producer] = reports();
+        (consumer["gaps"], consumer["items"], consumer["bytes"]) = (json!(9), json!(12), json!(768));
+        let mut other = consumer.clone();
+        (other["items"], other["bytes"], other["elapsed_s"]) = (json!(8), json!(512), json!(0.7));
+        other["latency_ns"]["p50"] = json!(9);
+        let both = [producer.clone(), producer];
+        let sample = checked(&run, &[consumer.clone(), other.clone()], &both).expect("all is well");
+        assert_eq!((sample.seconds, sample.latency_ns[0]), (0.7, 9.0));
+        other["items"] = json!(7);
+        checked(&run, &[consumer, other], &both).expect_err("one is missing");
     }
 }

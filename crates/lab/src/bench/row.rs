@@ -8,8 +8,9 @@ use serde_json::{Value, json};
 
 use crate::bench::count::Means;
 use crate::bench::figure::{Figure, bytes};
+use crate::bench::floor::{Exchange, Floors, quantiles_json};
 use crate::bench::measure::{NoCount, Refused, Run, Sample, Track};
-use crate::bench::subject::{Pattern, Subject};
+use crate::bench::subject::{Pattern, Subject, Takes};
 use crate::cast::Usage;
 use crate::stop::Stopped;
 
@@ -44,6 +45,13 @@ pub enum Trouble {
     Failed(String),
 }
 
+impl Run {
+    /// How many items it has beyond those of a run that shows what start-up costs.
+    fn more(&self) -> f64 {
+        ((self.items - FEW) * self.sides[0] as u64) as f64
+    }
+}
+
 impl fmt::Display for Row {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (subject, pattern) = (self.run.subject, self.run.pattern.name());
@@ -53,10 +61,21 @@ impl fmt::Display for Row {
 
 impl Row {
     /// Nothing is known yet.
-    pub fn new(subject: &'static Subject, pattern: Pattern, size: usize, interval: Duration) -> Row {
+    pub fn new(
+        subject: &'static Subject,
+        pattern: Pattern,
+        size: usize,
+        interval: Duration,
+        [producers, consumers]: [usize; 2],
+    ) -> Row {
+        let sides = match (pattern, subject.takes) {
+            (Pattern::Many, Takes::Producers) => [producers, 1],
+            (Pattern::Many, Takes::Both) => [producers, consumers],
+            _ => [1, 1],
+        };
         let interval = if pattern == Pattern::Paced { interval } else { Duration::ZERO };
         Row {
-            run: Run { subject, pattern, size, items: FEW, interval, counted: None },
+            run: Run { subject, pattern, size, items: FEW, sides, interval, counted: None },
             start_up: Usage::default(),
             start_up_calls: None,
             samples: Vec::new(),
@@ -81,30 +100,33 @@ impl Row {
         }
         starts.sort_by_key(|usage| usage.cpu);
         self.start_up = starts[1];
+        // One producer and one consumer, also where there will be many: in a short run of many the first would have
+        // come and gone, and with it the stream, before the next is there.
+        let pair = Run { sides: [1, 1], ..self.run };
         self.run.items = match items {
             Some(items) => {
                 // Not measured: it brings into the caches what a run needs.
-                track.run(&Run { items: items.min(100), ..self.run }, limit)?;
+                track.run(&Run { items: items.min(100), ..pair }, limit)?;
                 items
             }
             None => {
                 // Twice, because so few items say little about many.
                 let mut items = 1000.min((1 << 24) / self.run.size.max(1)).max(8) as u64;
                 for part in [0.2, 1.0] {
-                    let took = track.run(&Run { items, ..self.run }, limit)?.seconds.max(1e-6);
+                    let took = track.run(&Run { items, ..pair }, limit)?.seconds.max(1e-6);
                     items = ((items as f64 / took * time.as_secs_f64() * part) as u64).clamp(8, 1 << 32);
                 }
-                items
+                (items / self.run.sides[0] as u64).max(FEW + 1)
             }
         };
         Ok(())
     }
 
     /// A run of [`FEW`] items. Processes look around for a while after the other side came: where runs are
-    /// paced, and so few that it matters, this one takes as long.
+    /// paced, and so few that it matters, this one takes as long. And the last of many is to meet the first.
     fn start(&self) -> Run {
-        let interval =
-            if self.run.pattern == Pattern::Paced { Duration::from_millis(250) } else { Duration::ZERO };
+        let paused = matches!(self.run.pattern, Pattern::Paced | Pattern::Many);
+        let interval = if paused { Duration::from_millis(250) } else { Duration::ZERO };
         Run { items: FEW, interval, ..self.run }
     }
 
@@ -114,7 +136,7 @@ impl Row {
             let sample = track.run(&self.run, limit(time));
             if let Some(sample) = self.heed(sample)? {
                 self.samples.push(sample);
-                self.verified += self.run.items;
+                self.verified += self.run.total();
             }
         }
         Ok(())
@@ -127,6 +149,7 @@ impl Row {
         }
         // Slowed, a fraction of a run takes as long as a run does.
         let many = match (means, self.run.pattern) {
+            (_, Pattern::Many) => self.run.items,
             (Means::Tracepoint, Pattern::Stream) => self.run.items / 4,
             (Means::Tracepoint, _) => self.run.items / 2,
             (Means::Ptrace, Pattern::Paced) => 250,
@@ -137,12 +160,12 @@ impl Row {
             Ok(track.run(&Run { counted: Some(means), ..run }, limit(time))?.calls as f64)
         };
         let few = self.start_up_calls.map_or_else(|| count(self.start()), Ok);
-        let counted = few.and_then(|few| Ok((few, (count(many)? - few) / (many.items - FEW) as f64)));
+        let counted = few.and_then(|few| Ok((few, (count(many)? - few) / many.more())));
         match counted {
             Ok((few, calls)) => {
                 self.start_up_calls = Some(few);
                 self.calls.0.push(calls);
-                self.verified += many.items;
+                self.verified += many.total();
             }
             Err(e) if e.is::<NoCount>() => self.no_calls = Some(e.to_string()),
             failed => self.heed(failed).map(drop)?,
@@ -187,12 +210,30 @@ impl Row {
 
     /// From the first item to the last.
     fn steps(&self) -> f64 {
-        (self.run.items - 1) as f64
+        (self.run.total() - 1) as f64
     }
 
-    /// p50, p99, max.
-    pub fn latency_ns(&self) -> [Figure; 3] {
-        [0, 1, 2].map(|i| self.figure(|s| s.latency_ns[i]))
+    /// [`QUANTILES`](crate::bench::floor::QUANTILES).
+    pub fn latency_ns(&self) -> [Figure; 4] {
+        [0, 1, 2, 3].map(|i| self.figure(|s| s.latency_ns[i]))
+    }
+
+    /// What does the same with nothing around it; of paced items there is one for all, the pipe's.
+    pub fn bare(&self) -> Option<Exchange> {
+        let Run { subject, pattern, size, .. } = self.run;
+        match pattern {
+            Pattern::Paced => None,
+            // One call at a time is answered, whatever is meant by it.
+            _ if subject.method() == "rpc" => Some((subject.bare, Pattern::RoundTrip, size)),
+            // There is none for several: the one for two is what they share.
+            _ => Some((subject.bare, if pattern == Pattern::Many { Pattern::Stream } else { pattern }, size)),
+        }
+    }
+
+    /// How many times its bare exchange an item takes, round by round.
+    pub fn over_bare(&self, floors: &Floors) -> Figure {
+        let bare = self.bare().and_then(|bare| floors.bare_ns(&bare));
+        bare.map(|bare| self.ns_per_item().over(bare)).unwrap_or_default()
     }
 
     /// Of both sides, without their starts and ends.
@@ -211,8 +252,7 @@ impl Row {
     }
 
     fn per_item(&self, of: impl Fn(&Usage) -> f64) -> Figure {
-        let more = (self.run.items - FEW) as f64;
-        self.figure(|s| (of(&s.usage) - of(&self.start_up)) / more)
+        self.figure(|s| (of(&s.usage) - of(&self.start_up)) / self.run.more())
     }
 
     /// Likewise, if they could be counted.
@@ -221,18 +261,20 @@ impl Row {
     }
 
     /// For the file.
-    pub fn json(&self) -> Value {
-        let [p50, p99, max] = self.latency_ns();
+    pub fn json(&self, floors: &Floors) -> Value {
         let mut row = json!({
             "method": self.run.subject.method(),
             "variant": self.run.subject.variant(),
             "pattern": self.run.pattern.name(),
             "size": self.run.size,
-            "items": self.run.items,
+            "items": self.run.total(),
+            "producers": self.run.sides[0],
+            "consumers": self.run.sides[1],
             "verified": self.verified,
             "items_per_s": self.items_per_s().json(),
             "bytes_per_s": self.bytes_per_s().json(),
-            "latency_ns": {"p50": p50.json(), "p99": p99.json(), "max": max.json()},
+            "over_bare": self.over_bare(floors).json(),
+            "latency_ns": quantiles_json(&self.latency_ns()),
             "per_item": {
                 "cpu_ns": self.cpu_ns().json(),
                 "voluntary_switches": self.switches().json(),

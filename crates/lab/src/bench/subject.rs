@@ -2,6 +2,9 @@
 
 use clap::ValueEnum;
 
+use crate::bench::bare::Bare;
+use Takes::{Both, Producers};
+
 /// Who sends what when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Pattern {
@@ -11,6 +14,8 @@ pub enum Pattern {
     Paced,
     /// There and back: the next item is sent when the answer to the last one has come
     RoundTrip,
+    /// Several producers, and several consumers where they can share, as fast as all can
+    Many,
 }
 
 impl Pattern {
@@ -20,6 +25,7 @@ impl Pattern {
             Pattern::Stream => "stream",
             Pattern::Paced => "paced",
             Pattern::RoundTrip => "round-trip",
+            Pattern::Many => "many",
         }
     }
 }
@@ -29,6 +35,8 @@ impl Pattern {
 pub struct Subject {
     /// `METHOD:VARIANT`, as the binaries name themselves in their JSON.
     pub name: &'static str,
+    /// What does the same with nothing around it.
+    pub bare: Bare,
     /// What both sides are told. `{addr}` stands for a free address.
     pub both: &'static [&'static str],
     /// What the producer is told besides. `{slots}` stands for [`slots`].
@@ -36,6 +44,19 @@ pub struct Subject {
     /// What both sides are told besides, and the producer alone, so that each item is answered; `None` where
     /// nothing comes back.
     pub round_trip: Option<[&'static [&'static str]; 2]>,
+    /// How many may share it.
+    pub takes: Takes,
+}
+
+/// How many processes may be on either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// One producer and one consumer.
+    OneEach,
+    /// Any number of producers, and one consumer.
+    Producers,
+    /// Any number of both.
+    Both,
 }
 
 impl Subject {
@@ -62,12 +83,16 @@ pub fn slots(size: usize) -> usize {
     ((64 << 20) / size.max(1)).clamp(8, 1024)
 }
 
-const fn subject(name: &'static str, both: &'static [&'static str]) -> Subject {
-    Subject { name, both, producer: &[], round_trip: None }
+const fn subject(name: &'static str, bare: Bare, both: &'static [&'static str]) -> Subject {
+    Subject { name, bare, both, producer: &[], round_trip: None, takes: Takes::OneEach }
 }
 
 const fn buffer(name: &'static str, both: &'static [&'static str]) -> Subject {
-    Subject { producer: &["--slots", "{slots}"], ..subject(name, both) }
+    Subject { producer: &["--slots", "{slots}"], ..subject(name, Bare::Memory, both) }
+}
+
+const fn many(takes: Takes, subject: Subject) -> Subject {
+    Subject { takes, ..subject }
 }
 
 const fn answered(
@@ -80,19 +105,22 @@ const fn answered(
 
 /// In the order of the study notes.
 pub static SUBJECTS: &[Subject] = &[
-    answered(subject("pipe:fifo", &[]), &["--duplex"], &[]),
-    answered(subject("mq:sysv", &["--api", "sysv"]), &[], &["--rendezvous"]),
-    answered(subject("mq:posix", &["--api", "posix"]), &[], &["--rendezvous"]),
-    buffer("shm:semaphore", &["--sync", "semaphore"]),
-    buffer("shm:mutex", &["--sync", "mutex"]),
+    many(Producers, answered(subject("pipe:fifo", Bare::Pipe, &[]), &["--duplex"], &[])),
+    many(Both, answered(subject("mq:sysv", Bare::Sysv, &["--api", "sysv"]), &[], &["--rendezvous"])),
+    many(Both, answered(subject("mq:posix", Bare::Posix, &["--api", "posix"]), &[], &["--rendezvous"])),
+    many(Both, buffer("shm:semaphore", &["--sync", "semaphore"])),
+    many(Both, buffer("shm:mutex", &["--sync", "mutex"])),
     buffer("shm:ring", &["--sync", "ring"]),
-    subject("mmap:file", &[]),
-    subject("socket:unix", &["--transport", "unix"]),
-    subject("socket:abstract", &["--transport", "abstract"]),
-    subject("socket:seqpacket", &["--transport", "seqpacket"]),
+    subject("mmap:file", Bare::Memory, &[]),
+    many(Producers, subject("socket:unix", Bare::Unix, &["--transport", "unix"])),
+    many(Producers, subject("socket:abstract", Bare::Unix, &["--transport", "abstract"])),
+    many(Producers, subject("socket:seqpacket", Bare::Seqpacket, &["--transport", "seqpacket"])),
     // Not udp: at full speed it loses items, as it may, and a row with losses is no row.
-    subject("socket:tcp", &["--transport", "tcp", "--addr", "{addr}"]),
+    many(Producers, subject("socket:tcp", Bare::Tcp, &["--transport", "tcp", "--addr", "{addr}"])),
     // A call is answered by its nature.
-    answered(subject("rpc:unix", &["--transport", "unix"]), &[], &[]),
-    answered(subject("rpc:tcp", &["--transport", "tcp", "--addr", "{addr}"]), &[], &[]),
+    many(Producers, answered(subject("rpc:unix", Bare::Unix, &["--transport", "unix"]), &[], &[])),
+    many(
+        Producers,
+        answered(subject("rpc:tcp", Bare::Tcp, &["--transport", "tcp", "--addr", "{addr}"]), &[], &[]),
+    ),
 ];

@@ -17,6 +17,7 @@ pub fn tables(args: &Args, means: Means, rows: &[Row], floors: &Floors, others: 
     let sizes = args.size.len() > 1;
     let mut page = Page::default();
     page.stream(&of(Pattern::Stream), floors, sizes);
+    page.many(&of(Pattern::Many), args, floors, sizes);
     page.latency(&of(Pattern::Paced), args, floors, sizes);
     page.round_trip(&of(Pattern::RoundTrip), floors, sizes);
     page.floors(args, floors);
@@ -40,6 +41,12 @@ fn name(row: &Row, sizes: bool) -> String {
     let subject = row.run.subject;
     let size = if sizes { format!(" {}", bytes(row.run.size)) } else { String::new() };
     format!("{:<24}", format!("{:<7}{}{size}", subject.method(), subject.variant()))
+}
+
+/// What the bare exchange takes, and how many times as long the row's.
+fn floor(row: &Row, floors: &Floors) -> String {
+    let bare = row.bare().and_then(|bare| floors.bare_ns(&bare)).map_or(f64::NAN, Figure::median);
+    format!("{:>10}{:>7}", time(bare), times(row.over_bare(floors).median()))
 }
 
 fn spread(figure: &Figure) -> String {
@@ -83,23 +90,38 @@ impl Page {
     fn stream(&mut self, rows: &[&Row], floors: &Floors, sizes: bool) {
         let Some(first) = rows.first() else { return };
         let size = if sizes { String::new() } else { format!(", {} an item", bytes(first.run.size)) };
+        self.rates(&format!("Stream: one way, as fast as both can{size}"), rows, floors, sizes);
+    }
+
+    fn many(&mut self, rows: &[&Row], args: &Args, floors: &Floors, sizes: bool) {
+        if !rows.is_empty() {
+            let [n, m] = args.many;
+            let title = format!(
+                "Many: {n} producers to {m} consumers (1 where consumers cannot share), as fast as all can"
+            );
+            self.rates(&title, rows, floors, sizes);
+        }
+    }
+
+    /// A table of rates.
+    fn rates(&mut self, title: &str, rows: &[&Row], floors: &Floors, sizes: bool) {
         self.heading(
-            &format!("Stream: one way, as fast as both can{size}"),
+            title,
             format!(
-                "{:<24}{:>9}{:>6}{:>12}{:>10}{:>8} │{:>10}{:>10}{:>8}",
-                "", "items/s", "±", "payload", "an item", "×call", "CPU", "switches", "calls"
+                "{:<24}{:>9}{:>6}{:>12}{:>10}{:>10}{:>7} │{:>10}{:>10}{:>8}",
+                "", "items/s", "±", "payload", "an item", "bare", "×bare", "CPU", "switches", "calls"
             ),
         );
         for row in rows {
             self.row(row, sizes, || {
-                let (rate, each) = (row.items_per_s(), row.ns_per_item().median());
+                let rate = row.items_per_s();
                 format!(
-                    "{:>9}{:>6}{:>12}{:>10}{:>8}",
+                    "{:>9}{:>6}{:>12}{:>10}{}",
                     number(rate.median()),
                     spread(&rate),
                     bytes_per_s(row.bytes_per_s().median()),
-                    time(each),
-                    times(each / floors.call_ns.median())
+                    time(row.ns_per_item().median()),
+                    floor(row, floors),
                 )
             });
         }
@@ -107,53 +129,59 @@ impl Page {
     }
 
     fn latency(&mut self, rows: &[&Row], args: &Args, floors: &Floors, sizes: bool) {
-        let pause = time(args.interval.as_nanos() as f64);
-        let title = format!("Latency: one way, an item each {pause}, so that both sides sleep before it");
-        let bare = floors.one_way_ns[0].median();
-        let figures = |[p50, p99, max]: &[Figure; 3]| {
-            let last = [time(p99.median()), time(max.max()), times(p50.median() / bare)];
-            timed(&[&[time(p50.median()), spread(p50)], &last[..]].concat())
-        };
-        self.timed_table(&title, ["p50", "p99", "max"], &figures(&floors.one_way_ns), rows, sizes, |row| {
-            figures(&row.latency_ns())
-        });
-    }
-
-    fn round_trip(&mut self, rows: &[&Row], floors: &Floors, sizes: bool) {
-        let title = "Round trip: an item there, its answer back, then the next";
-        let bare = floors.round_trip_ns.median();
-        let figures = |each: &Figure| {
-            let last = [time(each.min()), time(each.max()), times(each.median() / bare)];
-            timed(&[&[time(each.median()), spread(each)], &last[..]].concat())
-        };
-        self.timed_table(
-            title,
-            ["mean", "best", "worst"],
-            &figures(&floors.round_trip_ns),
-            rows,
-            sizes,
-            |row| figures(&row.ns_per_item()),
-        );
-    }
-
-    /// A table of times, the floor in its first row.
-    fn timed_table(
-        &mut self,
-        title: &str,
-        [first, second, third]: [&str; 3],
-        floor: &str,
-        rows: &[&Row],
-        sizes: bool,
-        figures: impl Fn(&Row) -> String,
-    ) {
         if rows.is_empty() {
             return;
         }
-        let times = timed(&[first, "±", second, third, "×bare"].map(str::to_owned));
-        self.heading(title, format!("{:<24}{times} │{:>10}{:>10}{:>8}", "", "CPU", "switches", "calls"));
-        self.line(format!("{:<24}{floor} │", "a bare pipe, 8 B"));
+        let pause = time(args.interval.as_nanos() as f64);
+        let bare = floors.one_way_ns[0].median();
+        let figures = |[p50, p99, p999, max]: &[Figure; 4]| {
+            format!(
+                "{:>10}{:>6}{:>10}{:>10}{:>10}{:>7}",
+                time(p50.median()),
+                spread(p50),
+                time(p99.median()),
+                time(p999.median()),
+                time(max.max()),
+                times(p50.median() / bare)
+            )
+        };
+        self.heading(
+            &format!("Latency: one way, an item each {pause}, so that both sides sleep before it"),
+            format!(
+                "{:<24}{:>10}{:>6}{:>10}{:>10}{:>10}{:>7} │{:>10}{:>10}{:>8}",
+                "", "p50", "±", "p99", "p99.9", "max", "×bare", "CPU", "switches", "calls"
+            ),
+        );
+        self.line(format!("{:<24}{} │", "a bare pipe, 8 B", figures(&floors.one_way_ns)));
         for row in rows {
-            self.row(row, sizes, || figures(row));
+            self.row(row, sizes, || figures(&row.latency_ns()));
+        }
+        self.line(String::new());
+    }
+
+    fn round_trip(&mut self, rows: &[&Row], floors: &Floors, sizes: bool) {
+        if rows.is_empty() {
+            return;
+        }
+        self.heading(
+            "Round trip: an item there, its answer back, then the next",
+            format!(
+                "{:<24}{:>10}{:>6}{:>10}{:>10}{:>10}{:>7} │{:>10}{:>10}{:>8}",
+                "", "mean", "±", "best", "worst", "bare", "×bare", "CPU", "switches", "calls"
+            ),
+        );
+        for row in rows {
+            self.row(row, sizes, || {
+                let each = row.ns_per_item();
+                format!(
+                    "{:>10}{:>6}{:>10}{:>10}{}",
+                    time(each.median()),
+                    spread(&each),
+                    time(each.min()),
+                    time(each.max()),
+                    floor(row, floors),
+                )
+            });
         }
         self.line(String::new());
     }
@@ -192,7 +220,9 @@ impl Page {
         let rounds = if args.rounds == 1 { "1 round".into() } else { format!("{} rounds", args.rounds) };
         let text = format!(
             "Medians of {rounds}; ±: half of what lies between the slowest and the fastest, in percent; max: of all \
-             rounds. ×call, ×bare: how many times the floor. Per item, both sides together, without start-up: CPU \
+             rounds. bare: the same bytes by the same means with nothing around them (a system call for each message and each \
+             side; for shared memory a ring that checks nothing and never sleeps, there and back a word); ×bare: how \
+             many times as long, round by round. Per item, all sides together, without start-up: CPU \
              time, voluntary context switches (each is a wait), calls (system calls, {calls}). The pause between \
              paced items is in their costs. Each item was checked by the consumer."
         );
@@ -211,9 +241,4 @@ impl Page {
             self.say(Style::new().yellow().bold(), "Not quiet: ", &text);
         }
     }
-}
-
-/// Five columns.
-fn timed(figures: &[String]) -> String {
-    figures.iter().zip([10, 6, 10, 10, 8]).map(|(figure, width)| format!("{figure:>width$}")).collect()
 }
