@@ -10,7 +10,6 @@ mod bare;
 mod before;
 mod chart;
 mod count;
-mod figure;
 mod floor;
 mod machine;
 mod measure;

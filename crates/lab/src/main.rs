@@ -9,6 +9,7 @@ mod clean;
 mod copy_test;
 mod demo;
 mod docs;
+mod figure;
 mod pairs;
 mod play;
 mod ps;

@@ -43,6 +43,8 @@ pub struct Sent {
     pub items: u64,
     /// From the start of the producer until both had ended.
     pub time: Duration,
+    /// What both processes together had of the CPUs.
+    pub cpu: Duration,
     /// How often the producer and the consumer had to wait for the channel.
     pub waits: (u64, u64),
 }
@@ -65,6 +67,7 @@ pub fn send(pair: &Pair, stage: &Stage, source: &Source) -> Result<Sent> {
     cast.start(stage.command(pair, Role::Producer, &[&shape[..], &quiet[..]].concat()))?;
     let ended = follow(&mut cast, &output, source.bytes, pair)?;
     let time = start.elapsed();
+    let cpu = (0..ended.len()).map(|who| cast.usage(who).cpu).sum();
     for (who, side) in ended.iter().enumerate() {
         let binary = pair.binary(if who == consumer { Role::Consumer } else { Role::Producer });
         ensure!(side.status == 0, "{binary} ended with {}: {}", side.status, side.lines.join("; "));
@@ -90,6 +93,7 @@ pub fn send(pair: &Pair, stage: &Stage, source: &Source) -> Result<Sent> {
         variant: received["variant"].as_str().unwrap_or_default().to_owned(),
         items,
         time,
+        cpu,
         waits: (number(&sent, "blocked")?, number(&received, "blocked")?),
     })
 }

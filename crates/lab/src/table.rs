@@ -1,8 +1,8 @@
 //! The table at the demo's end: a row for each pair, printed as soon as it is known.
 
 use console::Style;
-use indicatif::HumanCount;
 
+use crate::figure::{bytes_per_s, time};
 use crate::pairs::Pair;
 use crate::play::say;
 use crate::send::{Sent, Source};
@@ -10,8 +10,8 @@ use crate::send::{Sent, Source};
 /// Prints the headings.
 pub fn headings() {
     let text = format!(
-        "{:<13} {:>6} {:>7} {:>12} {:>7} {:>6} {:>13}  {}",
-        "method", "--size", "items", "bytes", "time", "MiB/s", "waits p / c", "checked"
+        "{:<13} {:>6} {:>7} {:>8} {:>10} {:>8} {:>13}  {}",
+        "method", "--size", "items", "time", "payload", "CPU", "waits p / c", "checked"
     );
     println!("{}", Style::new().bold().underlined().apply_to(text));
 }
@@ -20,18 +20,17 @@ pub fn headings() {
 pub fn row(pair: &Pair, source: &Source, sent: Option<&Sent>) {
     let Some(sent) = sent else {
         let failed = Style::new().red().bold().apply_to("FAILED");
-        println!("{:<13} {:>6} {:>58}", pair.method, pair.size, failed);
+        println!("{:<13} {:>6} {:>51}", pair.method, pair.size, failed);
         return;
     };
-    let seconds = sent.time.as_secs_f64();
     println!(
-        "{:<13} {:>6} {:>7} {:>12} {:>5.2} s {:>6.0} {:>13}  {}",
+        "{:<13} {:>6} {:>7} {:>8} {:>10} {:>8} {:>13}  {}",
         format!("{} {}", pair.method, sent.variant),
         pair.size,
         sent.items,
-        HumanCount(source.bytes).to_string(),
-        seconds,
-        source.bytes as f64 / 1_048_576.0 / seconds,
+        time(sent.time.as_nanos() as f64),
+        bytes_per_s(source.bytes as f64 / sent.time.as_secs_f64()),
+        time(sent.cpu.as_nanos() as f64),
         format!("{} / {}", sent.waits.0, sent.waits.1),
         Style::new().green().bold().apply_to("✓"),
     );
@@ -39,7 +38,7 @@ pub fn row(pair: &Pair, source: &Source, sent: Option<&Sent>) {
 
 /// Says what the columns mean.
 pub fn legend() {
-    let text = "time: from the producer's start to the end of both. waits: how often the producer / the consumer \
+    let text = "time: from the producer's start to the end of both. CPU: of both together. waits: how often the producer / the consumer \
                 had to wait for the channel. checked: SHA-256 and length are the file's, and no item was lost, \
                 doubled, out of order or damaged.";
     println!();

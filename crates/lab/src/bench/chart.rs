@@ -3,10 +3,10 @@
 
 use std::fmt::Write;
 
-use crate::bench::figure::{bytes, number, time};
 use crate::bench::floor::Floors;
 use crate::bench::row::Row;
 use crate::bench::subject::Pattern;
+use crate::figure::{bytes, number, time};
 
 /// The one style of the guide's pictures.
 const STYLE: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/images/style.css"));

@@ -18,8 +18,8 @@ use serde_json::{Value, json};
 
 use crate::bench::bare::Bare;
 use crate::bench::before;
-use crate::bench::figure::Figure;
 use crate::bench::subject::Pattern;
+use crate::figure::Figure;
 use crate::stop;
 
 /// How long each is measured in a round; the paced one takes its time.

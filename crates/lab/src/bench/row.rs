@@ -7,11 +7,11 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use crate::bench::count::Means;
-use crate::bench::figure::{Figure, bytes};
 use crate::bench::floor::{Exchange, Floors, quantiles_json};
 use crate::bench::measure::{NoCount, Refused, Run, Sample, Track};
 use crate::bench::subject::{Pattern, Subject, Takes};
 use crate::cast::Usage;
+use crate::figure::{Figure, bytes};
 use crate::stop::Stopped;
 
 /// So many items show what a run costs without them.

@@ -4,11 +4,11 @@ use console::Style;
 
 use crate::bench::Args;
 use crate::bench::count::Means;
-use crate::bench::figure::{Figure, bytes, bytes_per_s, number, per_item, time, times};
 use crate::bench::floor::Floors;
 use crate::bench::machine::Others;
 use crate::bench::row::{Row, Trouble};
 use crate::bench::subject::Pattern;
+use crate::figure::{Figure, bytes, bytes_per_s, number, per_item, time, times};
 use crate::play::said;
 
 /// All of it.
