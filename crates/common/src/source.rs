@@ -116,8 +116,9 @@ impl Items {
         session: &mut Session,
         mut put: impl FnMut(&mut Session, usize, &[u8]) -> Result<()>,
     ) -> Result<Option<([u8; HEADER], usize)>> {
-        if matches!(self.source, Source::Lines(_)) {
-            // A line is found in a buffer that holds the longest: it is in one piece already.
+        if self.size <= PIECE || matches!(self.source, Source::Lines(_)) {
+            // In one piece, and hashed as one: to combine two checksums takes longer than to make both. A line is
+            // found in a buffer that holds the longest, so it is in one piece already.
             let Some(item) = self.next(session)? else { return Ok(None) };
             put(session, HEADER, &item[HEADER..])?;
             put(session, 0, &item[..HEADER])?;

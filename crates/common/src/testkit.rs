@@ -20,6 +20,7 @@ pub mod contract;
 pub mod large;
 pub mod steps;
 pub mod survival;
+pub mod waiting;
 
 /// How long anything may take that is expected to happen. Long, because it is only waited out by a failure.
 pub const SOON: Duration = Duration::from_secs(30);

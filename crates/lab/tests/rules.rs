@@ -125,7 +125,7 @@ fn every_file_begins_with_what_it_is() {
 
 #[test]
 fn what_both_lessons_of_mapped_memory_need_is_the_same() {
-    for file in ["src/futex.rs", "src/sigbus.rs"] {
+    for file in ["src/futex.rs", "src/sigbus.rs", "src/waiting.rs"] {
         let [a, b] = ["shm-demo", "mmap-demo"]
             .map(|c| fs::read_to_string(crates().join(c).join(file)).expect("a file"));
         assert!(a == b, "{file} stands twice, so that each lesson can be copied whole");

@@ -22,6 +22,7 @@ use crate::positions::Positions;
 use crate::reader::{Reader, Record};
 use crate::ring::unread;
 use crate::site::Site;
+use crate::waiting::{How, Waiting};
 
 /// The consumer's end.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub struct Consumer {
     came: u32,
     /// A producer that was there while we were left without a goodbye.
     lost: Option<String>,
+    how: How,
 }
 
 impl Consumer {
@@ -49,8 +51,8 @@ impl Consumer {
         let seat = site.attach(&guard, Role::Consumer)?;
         drop(guard);
         let seat = Some(seat);
-        let mut consumer =
-            Consumer { site, seat, reader: None, ended: false, producer: None, came: 0, lost: None };
+        let (reader, producer, lost, how) = (None, None, None, How::default());
+        let mut consumer = Consumer { site, seat, reader, ended: false, producer, came: 0, lost, how };
         consumer.look()?;
         consumer.lost = None; // whoever died before us did not die on us
         if let Some(reader) = &consumer.reader {
@@ -88,7 +90,8 @@ impl Consumer {
             map.claim(Role::Consumer)?;
             // Made since we came: even if its producer has gone again, its goodbye is for us.
             self.ended = false;
-            self.reader = Some(Reader::new(map)?);
+            let reader = self.reader.insert(Reader::new(map)?);
+            reader.waiting = Waiting::new(self.how);
         }
         let positions = self.reader.as_ref().map(|r| r.map().positions());
         // One may have come and gone since the last look: the count tells.
@@ -105,6 +108,14 @@ impl Consumer {
         }
         (self.producer, self.came) = (producer, came);
         Ok(())
+    }
+
+    /// How to wait for records from now on.
+    pub fn wait_by(&mut self, how: How) {
+        self.how = how;
+        if let Some(reader) = &mut self.reader {
+            reader.waiting = Waiting::new(how);
+        }
     }
 
     /// Whether there is a file to read from.

@@ -16,6 +16,7 @@
 //! | [`site`] | which file, and that it has one producer and one consumer |
 //! | [`producer`], [`consumer`] | an end of the ring: coming, looking who is there, leaving |
 //! | [`futex`] | sleeping until a word in shared memory changes |
+//! | [`waiting`] | looking for a while before that |
 //! | [`sigbus`] | a file that becomes shorter than its mapping |
 //! | [`durability`] | what a power cut leaves: msync |
 //! | [`cost`] | page faults and resident memory |
@@ -38,6 +39,7 @@ pub mod reader;
 pub mod ring;
 pub mod sigbus;
 pub mod site;
+pub mod waiting;
 pub mod writer;
 
 pub use consumer::Consumer;

@@ -87,6 +87,11 @@ impl Positions {
         self.head.load(Acquire) // pairs with `release`: its reads of the bytes before `head` are over
     }
 
+    /// Producer: whether the consumer has come to `wanted`.
+    pub fn has_come_to(&self, wanted: u64) -> bool {
+        has_come(self.head(), wanted)
+    }
+
     /// Producer: everything before `tail` is written.
     pub fn commit(&self, tail: u64) {
         self.tail.store(tail, Release); // pairs with the Acquire in `tail`

@@ -21,6 +21,7 @@ use crate::header::{MAX_CAPACITY, MIN_CAPACITY, at};
 use crate::map::Map;
 use crate::ring::{room_for, unread};
 use crate::site::Site;
+use crate::waiting::{How, Waiting};
 use crate::writer::{Reservation, Writer};
 
 /// The producer's end.
@@ -101,6 +102,11 @@ impl Producer {
         let map = Map::create(&site.path, capacity, 0)?;
         map.claim(Role::Producer)?;
         Ok((map, 0))
+    }
+
+    /// How to wait for room from now on.
+    pub fn wait_by(&mut self, how: How) {
+        self.writer.waiting = Waiting::new(how);
     }
 
     /// How many unread bytes were in the file when it was attached.

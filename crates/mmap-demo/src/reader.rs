@@ -12,10 +12,13 @@ use std::os::fd::BorrowedFd;
 
 use crate::map::Map;
 use crate::ring::{ITEM, RECORD, SKIP, checked_positions, room_for, to_end};
+use crate::waiting::Waiting;
 
 /// The end that is read.
 #[derive(Debug)]
 pub struct Reader {
+    /// How to wait for the producer.
+    pub waiting: Waiting,
     map: Map,
     /// The first record that is not processed. Ours: the shared word only follows it.
     head: u64,
@@ -32,7 +35,7 @@ impl Reader {
     /// `InvalidData` if the positions in the file cannot be.
     pub fn new(map: Map) -> io::Result<Reader> {
         let (head, tail) = checked_positions(&map)?;
-        Ok(Reader { map, head, tail, found: None })
+        Ok(Reader { waiting: Waiting::default(), map, head, tail, found: None })
     }
 
     /// The file.
@@ -48,7 +51,7 @@ impl Reader {
     /// Waits for the next record, unless it was found already: its length.
     ///
     /// # Errors
-    /// `Interrupted` by a signal; `WouldBlock` after the producer's goodbye; `InvalidData` if the file is
+    /// `Interrupted` by a signal, or by [`Reader::waiting`]; `WouldBlock` after the producer's goodbye; `InvalidData` if the file is
     /// damaged.
     pub fn find(&mut self) -> io::Result<usize> {
         loop {
@@ -56,7 +59,11 @@ impl Reader {
                 Err(e) if e.kind() == ErrorKind::WouldBlock && !self.map.positions().said_goodbye() => {}
                 done => return done,
             }
-            let slept = self.map.positions().sleep_until_tail_moves(self.tail);
+            let (positions, known) = (self.map.positions(), self.tail);
+            if self.waiting.look(|| positions.tail() != known)? {
+                continue;
+            }
+            let slept = positions.sleep_until_tail_moves(known);
             slept.map_err(|e| self.map.explain(e))?;
         }
     }

@@ -198,7 +198,7 @@ mod tests {
         let soon = Duration::from_secs(10);
         let (ring, mut writer, mut reader) = Ring::new(NEAR_WRAP);
         let (found, finding) = std::sync::mpsc::channel();
-        std::thread::spawn(move || found.send((reader.find(), reader)));
+        std::thread::spawn(move || drop(found.send((reader.find(), reader))));
         until_asleep(&ring, 128);
         writer.try_push(b"one").expect("push");
         let (found, mut reader) = finding.recv_timeout(soon).expect("the reader was woken");

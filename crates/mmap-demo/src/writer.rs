@@ -16,10 +16,13 @@ use std::time::Duration;
 use crate::durability::{Durability, Keeper};
 use crate::map::Map;
 use crate::ring::{ITEM, RECORD, SKIP, checked_positions, room_for, to_end};
+use crate::waiting::Waiting;
 
 /// The end that is written.
 #[derive(Debug)]
 pub struct Writer {
+    /// How to wait for the consumer.
+    pub waiting: Waiting,
     map: Map,
     /// Where the next record goes. Ours: the shared word only follows it.
     tail: u64,
@@ -39,7 +42,8 @@ impl Writer {
     /// `InvalidData` if the positions in the file cannot be.
     pub fn new(map: Map) -> io::Result<Writer> {
         let (head, tail) = checked_positions(&map)?;
-        Ok(Writer { map, tail, head, short_of: 0, reserved: 0, keeper: Keeper::default() })
+        let (waiting, keeper) = (Waiting::default(), Keeper::default());
+        Ok(Writer { waiting, map, tail, head, short_of: 0, reserved: 0, keeper })
     }
 
     /// The file.
@@ -78,7 +82,7 @@ impl Writer {
     /// Waits until a record of up to `len` bytes has room.
     ///
     /// # Errors
-    /// `Interrupted` by a signal; `InvalidInput` if it can never fit; `InvalidData` if the file is damaged.
+    /// `Interrupted` by a signal, or by [`Writer::waiting`]; `InvalidInput` if it can never fit; `InvalidData` if the file is damaged.
     pub fn reserve(&mut self, len: usize) -> io::Result<()> {
         loop {
             match self.try_reserve(len) {
@@ -88,7 +92,11 @@ impl Writer {
             // Room enough, and with it an eighth of the ring, if there is so much to read.
             let missing = self.short_of + self.unread() - self.map.capacity();
             let ahead = missing.max(self.unread().min(self.map.capacity() / 8));
-            let slept = self.map.positions().sleep_until_head_comes_to(self.head.wrapping_add(ahead));
+            let (positions, wanted) = (self.map.positions(), self.head.wrapping_add(ahead));
+            if self.waiting.look(|| positions.has_come_to(wanted))? {
+                continue;
+            }
+            let slept = positions.sleep_until_head_comes_to(wanted);
             slept.map_err(|e| self.map.explain(e))?;
         }
     }

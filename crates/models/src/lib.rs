@@ -44,4 +44,6 @@ mod mmap;
 #[cfg(test)]
 mod shm;
 #[cfg(test)]
+mod waiting;
+#[cfg(test)]
 mod weak;

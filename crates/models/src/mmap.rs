@@ -13,6 +13,7 @@ use self::map::Map;
 use self::reader::Reader;
 use self::writer::Writer;
 use crate::futex;
+use crate::waiting;
 use crate::weak::Signalled::{self, Consuming, Nobody, Producing};
 use crate::weak::{ASLEEP, Needed, RACE, again, each_is_needed, explore, would_not_block};
 

@@ -3,6 +3,7 @@
 pub mod memory;
 
 use crate::futex;
+use crate::waiting;
 
 include!(concat!(env!("OUT_DIR"), "/shm.rs"));
 

@@ -15,6 +15,7 @@ use crate::seat::Seat;
 use crate::semaphore::{self, SemaphoreBuffer};
 use crate::tally::Tally;
 use crate::unsynchronized::{self, Unsynchronized};
+use crate::waiting::{How, Waiting};
 
 /// One process's end of a buffer.
 #[derive(Debug)]
@@ -76,7 +77,18 @@ impl Buffer {
         })
     }
 
-    /// Pushes an item: sleeps until there is space if it may `block`, else fails with `WouldBlock`.
+    /// How to wait from now on.
+    pub fn wait_by(&mut self, how: How) {
+        let waiting = match self {
+            Buffer::Semaphore(b) => &mut b.waiting,
+            Buffer::Mutex(b) => &mut b.waiting,
+            Buffer::Ring(b) => &mut b.waiting,
+            Buffer::None(_) => return,
+        };
+        *waiting = Waiting::new(how);
+    }
+
+    /// Pushes an item: waits until there is space if it may `block`, else fails with `WouldBlock`.
     pub fn push(&mut self, item: &[u8], block: bool) -> io::Result<()> {
         let pushed = each!(self, b => if block { b.push(item) } else { b.try_push(item) });
         self.whole(pushed)
@@ -155,6 +167,18 @@ impl Buffer {
     pub fn object(&self) -> &Object {
         each!(self, b => &b.object)
     }
+}
+
+/// How to wait, as `--wait` says.
+///
+/// # Errors
+/// `InvalidInput` where nobody waits for anybody.
+pub fn how(kind: SyncKind, told: Option<&str>) -> io::Result<How> {
+    if kind == SyncKind::None && told.is_some() {
+        let why = "--wait: with --sync none nobody wakes anybody; who finds nothing looks again later";
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    }
+    Ok(told.map_or_else(How::default, How::of_name))
 }
 
 pub(crate) fn format(kind: SyncKind) -> &'static Format {

@@ -9,8 +9,8 @@
 //! | [`mutex`] | robust mutex, futex | the same, and it survives what a semaphore does not: a killed process |
 //! | [`ring`] | atomic counters, futex | one producer and one consumer, an order of magnitude faster |
 //!
-//! What all four stand on: [`memory`] (bytes that others change), [`futex`] (sleeping), [`seat`] (who is
-//! there) and [`object`] (the name, the header, the end). [`buffer`] only chooses one of the four; [`inspect`]
+//! What all four stand on: [`memory`] (bytes that others change), [`futex`] (sleeping), [`waiting`] (and when not to),
+//! [`seat`] (who is there) and [`object`] (the name, the header, the end). [`buffer`] only chooses one of the four; [`inspect`]
 //! looks at a buffer from outside.
 //!
 //! A buffer's life, on either side:
@@ -20,7 +20,7 @@
 //! consumer:  wait → open → pop, done, pop, done, … → finish
 //! ```
 //!
-//! `push` and `pop` sleep and return `Interrupted` when a signal arrives; `try_push` and `try_pop` return
+//! `push` and `pop` wait and return `Interrupted` when a signal arrives; `try_push` and `try_pop` return
 //! `WouldBlock`. `look` is called when somebody came, left or died.
 
 #![deny(unsafe_code)]
@@ -45,3 +45,4 @@ pub mod sigbus;
 pub mod slots;
 pub mod tally;
 pub mod unsynchronized;
+pub mod waiting;

@@ -9,16 +9,15 @@
 //!
 //! One process at a time is inside the lock. **New**, compared with [`crate::semaphore`]:
 //!
-//! - The lock knows its owner ([`crate::robust`]). If it dies inside, the next one repairs what it may have
-//!   left half done: the states of the slots are the truth, and both queues are made anew from them.
-//! - So does every slot. An item is TAKEN until it has been consumed ([`MutexBuffer::done`]); if its consumer
-//!   dies, it is FULL again. The capacity never changes, and nothing is lost; an item in hand may come twice.
-//! - Who finds nothing sleeps on a futex, and is counted ([`crate::event`]), so that nobody makes a system call to wake nobody.
-//!   (Not a condition variable: a process-shared one hangs once a waiter was killed.)
+//! - The lock knows its owner ([`crate::robust`]). If it dies inside, the next one repairs what it may have left half
+//!   done: the states of the slots are the truth, and both queues are made anew from them.
+//! - So does every slot. An item is TAKEN until it has been consumed; if its consumer dies, it is FULL again. The capacity
+//!   never changes, and nothing is lost; an item in hand may come twice.
+//! - Who finds nothing looks for a while ([`crate::waiting`]), then sleeps on a futex, and is counted ([`crate::event`]): nobody
+//!   makes a system call to wake nobody. (Not a condition variable: a process-shared one hangs once a waiter was killed.)
 //!
 //! Guarantees: any number of producers and consumers; every item once; in order for each producer.
 //! Limits: one process at a time; an item given back comes after later ones that another consumer has already.
-//!
 //! Calls: futex(2), and those of [`crate::robust`].
 
 use std::cell::Cell;
@@ -30,6 +29,7 @@ use crate::memory::Memory;
 use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
 use crate::robust::{self, Locked};
 use crate::slots::{self, FREE, FULL, Queue, Slots};
+use crate::waiting::Waiting;
 
 /// The control words, for their offsets. All are touched only inside the lock.
 #[repr(C)]
@@ -61,6 +61,8 @@ fn init(memory: &Memory, shape: &Shape) -> io::Result<()> {
 pub struct MutexBuffer {
     /// The object underneath.
     pub object: Object,
+    /// How to wait for items and slots.
+    pub waiting: Waiting,
     /// The private copy of the item in hand, and the slot that still has it.
     item: Vec<u8>,
     hand: Option<u32>,
@@ -73,8 +75,9 @@ pub struct MutexBuffer {
 impl MutexBuffer {
     /// A buffer in an object of the format [`FORMAT`].
     pub fn new(object: Object) -> io::Result<MutexBuffer> {
-        let (item, repaired) = (Vec::new(), Cell::new(false));
-        let mut buffer = MutexBuffer { object, item, hand: None, repaired, look_again: false, note: None };
+        let (waiting, item, repaired) = (Waiting::default(), Vec::new(), Cell::new(false));
+        let mut buffer =
+            MutexBuffer { object, waiting, item, hand: None, repaired, look_again: false, note: None };
         buffer.look()?;
         Ok(buffer)
     }
@@ -82,20 +85,22 @@ impl MutexBuffer {
     /// Pushes an item if there is a free slot. (It may wait for the moment that another is in the lock.)
     ///
     /// # Errors
-    /// `WouldBlock` if the buffer is full; `Interrupted` if the lock's owner is stopped; `InvalidInput` if
-    /// the item is larger than a slot.
+    /// `WouldBlock` if the buffer is full; `Interrupted` if the lock's owner is stopped; `InvalidInput` if it is too large.
     pub fn try_push(&mut self, item: &[u8]) -> io::Result<()> {
         self.object.check_item(item)?;
         self.look_if_needed()?;
         Inside::enter(&self.object, &self.repaired)?.put(item)
     }
 
-    /// Pushes an item, and sleeps until there is a free slot.
+    /// Pushes an item, and waits until there is a free slot.
     ///
     /// # Errors
-    /// `Interrupted` by a signal; `InvalidInput` if the item is larger than a slot.
+    /// `Interrupted` by a signal, or by `waiting`; `InvalidInput` if the item is larger than a slot.
     pub fn push(&mut self, item: &[u8]) -> io::Result<()> {
         self.object.check_item(item)?;
+        let slots = Slots { memory: &self.object.memory, shape: &self.object.shape };
+        // A guess from outside: another may be faster, and then we sleep.
+        self.waiting.look(|| slots.count(Queue::Free) > 0)?;
         loop {
             let space = Event { memory: &self.object.memory, at: SPACE };
             let seen = space.seen();
@@ -107,23 +112,28 @@ impl MutexBuffer {
         }
     }
 
-    /// Pops an item if there is one: it is in hand, see [`MutexBuffer::item`], until [`MutexBuffer::done`] or
-    /// the next pop. False at the end of the stream.
+    /// Pops an item if there is one: it is in hand, see [`MutexBuffer::item`], until it is done, or the next pop. False at
+    /// the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` if the buffer is empty; `Interrupted` if the lock's owner is stopped; `ConnectionAborted`
-    /// if a producer died and nobody goes on; `InvalidData` if another process wrote nonsense.
+    /// `WouldBlock` if the buffer is empty; `Interrupted` if the lock's owner is stopped; `ConnectionAborted` if a producer
+    /// died and nobody goes on; `InvalidData` if another process wrote nonsense.
     pub fn try_pop(&mut self) -> io::Result<bool> {
         self.look_if_needed()?;
         let inside = Inside::enter(&self.object, &self.repaired)?;
         inside.take(&mut self.hand, &mut self.item)
     }
 
-    /// Pops an item, and sleeps until there is one.
+    /// Pops an item, and waits until there is one.
     ///
     /// # Errors
-    /// As [`MutexBuffer::try_pop`], without `WouldBlock`.
+    /// As [`MutexBuffer::try_pop`], without `WouldBlock`; `Interrupted` by `waiting`, too.
     pub fn pop(&mut self) -> io::Result<bool> {
+        if self.items() == 0 {
+            self.done()?; // the producer may wait for this very slot
+        }
+        let slots = Slots { memory: &self.object.memory, shape: &self.object.shape };
+        self.waiting.look(|| slots.count(Queue::Full) > 0)?;
         loop {
             let items = Event { memory: &self.object.memory, at: ITEMS };
             let seen = items.seen();
@@ -151,8 +161,7 @@ impl MutexBuffer {
         Ok(())
     }
 
-    /// Looks who came, left or died, and makes full again what the dead had in hand. To be called when
-    /// [`Channel::watch`](common::place::Channel::watch) has news.
+    /// Looks who came, left or died, and makes full again what the dead had in hand: when there are news.
     ///
     /// # Errors
     /// What the file system refuses.
@@ -223,8 +232,7 @@ impl<'a> Inside<'a> {
         let _locked = robust::lock(memory, MUTEX, || {
             slots.free_half_filled();
             slots.rebuild_queues();
-            // It may have died just before it woke somebody.
-            Event { memory, at: ITEMS }.wake_all();
+            Event { memory, at: ITEMS }.wake_all(); // it may have died just before it woke somebody
             Event { memory, at: SPACE }.wake_all();
             repaired.set(true);
         })?;

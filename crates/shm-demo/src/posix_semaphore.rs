@@ -16,6 +16,7 @@ use std::io::{self, ErrorKind};
 use libc::sem_t;
 
 use crate::memory::Memory;
+use crate::waiting::Waiting;
 
 /// The semaphore at an offset of an object.
 #[derive(Debug)]
@@ -41,6 +42,15 @@ impl Semaphore<'_> {
     pub fn wait(&self) -> io::Result<()> {
         // SAFETY: `init` was called before anybody could open the object, which `memory` keeps mapped.
         check(unsafe { libc::sem_wait(self.raw()) })
+    }
+
+    /// Takes one; looks for it for a while, then sleeps until there is one.
+    ///
+    /// # Errors
+    /// `Interrupted` by a signal, or by `waiting`: nothing was taken.
+    pub fn wait_by(&self, waiting: &mut Waiting) -> io::Result<()> {
+        let taken = waiting.look(|| matches!(self.try_wait(), Ok(true)))?;
+        if taken { Ok(()) } else { self.wait() }
     }
 
     /// Takes one if there is one.

@@ -11,8 +11,9 @@
 //! is published by one store of `tail`, and consumed by one store of `head`. A process that is killed, at any
 //! moment, leaves the counters as they were: what it was pushing was never there, what it had in hand still is.
 //!
-//! - At full speed there is no system call: who finds the buffer empty or full says so in a word of its own
-//!   and sleeps there (futex); the other side looks at that word after each step and wakes only who sleeps.
+//! - At full speed there is no system call: who finds the buffer empty or full looks for a while ([`crate::waiting`]),
+//!   then says so in a word of its own and sleeps there (futex); the other side looks at that word after each step and
+//!   wakes only who sleeps.
 //! - The counters run freely and wrap around; `tail - head` is the number of items. The array has a power of
 //!   two of slots, so that a position's slot is found by a mask, also across the wrap. The capacity is exact.
 //! - Each side keeps a copy of the other's counter and looks at the real one, whose cache line the other is
@@ -32,6 +33,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use crate::memory::Memory;
 use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
 use crate::side::{self, Side};
+use crate::waiting::Waiting;
 
 /// The consumer's side, and the producer's: each on a cache line of its own.
 pub(crate) const HEAD: usize = CONTROL;
@@ -55,6 +57,8 @@ fn size(shape: &Shape) -> usize {
 pub struct Ring {
     /// The object underneath.
     pub object: Object,
+    /// How to wait for the other side.
+    pub waiting: Waiting,
     /// Where we are: what we wrote into our counter, which nobody else writes.
     mine: u64,
     /// The other side's counter when we last looked.
@@ -70,7 +74,8 @@ impl Ring {
     /// # Errors
     /// `InvalidData` if the counters make no sense.
     pub fn new(object: Object) -> io::Result<Ring> {
-        let mut ring = Ring { object, mine: 0, theirs: 0, item: Vec::new(), in_hand: false };
+        let waiting = Waiting::default();
+        let mut ring = Ring { object, waiting, mine: 0, theirs: 0, item: Vec::new(), in_hand: false };
         let (head, tail) = (ring.side(HEAD).load(), ring.side(TAIL).load());
         ring.check("head and tail", head, tail)?;
         (ring.mine, ring.theirs) = if ring.object.is_producers() { (tail, head) } else { (head, tail) };
@@ -86,7 +91,7 @@ impl Ring {
     pub fn try_push(&mut self, item: &[u8]) -> io::Result<()> {
         self.object.check_item(item)?;
         let tail = self.mine;
-        if tail.wrapping_sub(self.theirs) >= self.object.shape.slots.into() {
+        if self.seems_full() {
             self.theirs = self.side(HEAD).load();
             if self.check("head", self.theirs, tail)? == u64::from(self.object.shape.slots) {
                 return Err(ErrorKind::WouldBlock.into());
@@ -101,11 +106,17 @@ impl Ring {
         Ok(())
     }
 
-    /// Pushes an item, and sleeps until there is a free slot.
+    /// Pushes an item, and waits until there is a free slot.
     ///
     /// # Errors
-    /// `Interrupted` by a signal; and as [`Ring::try_push`], without `WouldBlock`.
+    /// `Interrupted` by a signal, or by [`Ring::waiting`]; and as [`Ring::try_push`], without `WouldBlock`.
     pub fn push(&mut self, item: &[u8]) -> io::Result<()> {
+        if !self.seems_full() || self.moves_soon(HEAD)? {
+            match self.try_push(item) {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
         loop {
             self.side(TAIL).about_to_sleep();
             match self.try_push(item) {
@@ -144,11 +155,18 @@ impl Ring {
         Ok(true)
     }
 
-    /// Pops an item, and sleeps until there is one.
+    /// Pops an item, and waits until there is one.
     ///
     /// # Errors
-    /// `Interrupted` by a signal; and as [`Ring::try_pop`], without `WouldBlock`.
+    /// `Interrupted` by a signal, or by [`Ring::waiting`]; and as [`Ring::try_pop`], without `WouldBlock`.
     pub fn pop(&mut self) -> io::Result<bool> {
+        self.done()?;
+        if self.mine != self.theirs || self.moves_soon(TAIL)? {
+            match self.try_pop() {
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
+                done => return done,
+            }
+        }
         loop {
             self.side(HEAD).about_to_sleep();
             match self.try_pop() {
@@ -207,6 +225,17 @@ impl Ring {
     /// Leaves at once. What is in hand stays; `left` items are left behind if somebody is there.
     pub fn leave(&mut self, goodbye: bool, left: usize) -> io::Result<()> {
         self.object.leave(goodbye, left, |memory| Side::at(memory, HEAD).wake())
+    }
+
+    /// Whether there is no free slot, as far as we know.
+    fn seems_full(&self) -> bool {
+        self.mine.wrapping_sub(self.theirs) >= self.object.shape.slots.into()
+    }
+
+    /// Looks for a while whether the other side's counter moves on from where we know it.
+    fn moves_soon(&mut self, other: usize) -> io::Result<bool> {
+        let (other, known) = (Side::at(&self.object.memory, other), self.theirs);
+        self.waiting.look(|| other.load() != known)
     }
 
     fn side(&self, at: usize) -> Side<'_> {

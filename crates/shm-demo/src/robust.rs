@@ -16,6 +16,7 @@
 #![allow(unsafe_code)]
 
 use std::ffi::c_int;
+use std::hint;
 use std::io::{self, ErrorKind};
 use std::mem::MaybeUninit;
 
@@ -26,6 +27,10 @@ use crate::memory::Memory;
 /// The bytes that are set aside for a mutex: glibc's has 40 on x86-64, 48 on AArch64.
 pub const SIZE: usize = 64;
 const _: () = assert!(size_of::<pthread_mutex_t>() <= SIZE);
+
+/// How often to try again before sleeping, and how long to leave the owner alone in between: some microseconds.
+const LOOKS: u32 = 50;
+const PAUSES: u32 = 8;
 
 /// Makes a mutex at the offset `at` of an object that nobody else has seen yet.
 pub fn init(memory: &Memory, at: usize) -> io::Result<()> {
@@ -56,7 +61,16 @@ pub fn lock(memory: &Memory, at: usize, repair: impl FnOnce()) -> io::Result<Loc
     let mutex = memory.object(at);
     // SAFETY: `init` made it a mutex before anybody could open the object, and `memory` stays mapped for as
     // long as the lock is held, because `Locked` borrows it.
-    let mut result = unsafe { libc::pthread_mutex_trylock(mutex) };
+    let try_lock = || unsafe { libc::pthread_mutex_trylock(mutex) };
+    // Whoever is inside comes out again in less time than it takes to sleep and be woken.
+    let mut result = try_lock();
+    for _ in 0..LOOKS {
+        if result != libc::EBUSY {
+            break;
+        }
+        (0..PAUSES).for_each(|_| hint::spin_loop());
+        result = try_lock();
+    }
     if result == libc::EBUSY {
         let soon = in_a_tenth_of_a_second();
         // SAFETY: as for trylock; `soon` is ours.

@@ -10,14 +10,13 @@
 //!                                                  post(empty)   a slot for anybody
 //! ```
 //!
-//! `empty` counts free slots, `full` counts items, and `mutex` is a semaphore that is 1 or 0. Who finds a
-//! count of 0 sleeps in the kernel until another process posts; otherwise there is no system call.
+//! `empty` counts free slots, `full` counts items, and `mutex` is a semaphore that is 1 or 0. Who finds a count of 0
+//! looks for a while ([`crate::waiting`]), then sleeps until another process posts; otherwise there is no system call.
 //!
 //! Guarantees: any number of producers and consumers; every item once; in order for each producer.
-//! Limits: a semaphore does not know who took it. What a killed process had taken is never given back: the
-//! lock, and nobody gets in any more; or a slot, and the capacity has shrunk. The pids beside the semaphores
-//! change nothing, they let [`crate::post_mortem`] say so instead of hanging. [`crate::mutex`] is the step further.
-//!
+//! Limits: a semaphore does not know who took it. What a killed process had taken is never given back: the lock, and nobody
+//! gets in any more; or a slot, and the capacity has shrunk. The pids beside the semaphores only let
+//! [`crate::post_mortem`] say so instead of hanging. [`crate::mutex`] is the step further.
 //! Calls: those of [`crate::posix_semaphore`]. See also Silberschatz, Galvin, Gagne, *Operating System Concepts*, "The Bounded-Buffer Problem".
 
 use std::io::{self, ErrorKind};
@@ -30,6 +29,7 @@ use crate::memory::Memory;
 use crate::object::{CONTROL, Format, Object, Shape, SyncKind};
 use crate::posix_semaphore::Semaphore;
 use crate::post_mortem::{self, HANDS};
+use crate::waiting::Waiting;
 
 /// The control words, for their offsets.
 #[repr(C)]
@@ -85,6 +85,8 @@ fn init(memory: &Memory, shape: &Shape) -> io::Result<()> {
 pub struct SemaphoreBuffer {
     /// The object underneath.
     pub object: Object,
+    /// How to wait for items and slots.
+    pub waiting: Waiting,
     /// The private copy of the item in hand.
     item: Vec<u8>,
     /// Which of `hands` is ours.
@@ -96,7 +98,8 @@ pub struct SemaphoreBuffer {
 impl SemaphoreBuffer {
     /// A buffer in an object of the format [`FORMAT`].
     pub fn new(object: Object) -> io::Result<SemaphoreBuffer> {
-        let mut buffer = SemaphoreBuffer { object, item: Vec::new(), hand: None, lost: 0, note: None };
+        let (waiting, item) = (Waiting::default(), Vec::new());
+        let mut buffer = SemaphoreBuffer { object, waiting, item, hand: None, lost: 0, note: None };
         buffer.look()?;
         Ok(buffer)
     }
@@ -104,8 +107,7 @@ impl SemaphoreBuffer {
     /// Pushes an item if there is a free slot.
     ///
     /// # Errors
-    /// `WouldBlock` if the buffer is full, or somebody stays in the lock; `InvalidInput` if the item is larger
-    /// than a slot.
+    /// `WouldBlock` if the buffer is full, or somebody stays in the lock; `InvalidInput` if the item is too large.
     pub fn try_push(&mut self, item: &[u8]) -> io::Result<()> {
         self.object.check_item(item)?;
         if !self.semaphore(EMPTY).try_wait()? {
@@ -114,13 +116,13 @@ impl SemaphoreBuffer {
         self.put(item, false)
     }
 
-    /// Pushes an item, and sleeps until there is a free slot.
+    /// Pushes an item, and waits until there is a free slot.
     ///
     /// # Errors
-    /// `Interrupted` by a signal; `InvalidInput` if the item is larger than a slot.
+    /// `Interrupted` by a signal, or by `waiting`; `InvalidInput` if the item is larger than a slot.
     pub fn push(&mut self, item: &[u8]) -> io::Result<()> {
         self.object.check_item(item)?;
-        self.semaphore(EMPTY).wait()?;
+        Semaphore { memory: &self.object.memory, at: EMPTY }.wait_by(&mut self.waiting)?;
         self.put(item, true)
     }
 
@@ -139,12 +141,12 @@ impl SemaphoreBuffer {
         Ok(())
     }
 
-    /// Pops an item if there is one: it is in hand, see [`SemaphoreBuffer::item`], until
-    /// [`SemaphoreBuffer::done`] or the next pop. False at the end of the stream.
+    /// Pops an item if there is one: it is in hand, see [`SemaphoreBuffer::item`], until it is done, or the next pop. False
+    /// at the end of the stream.
     ///
     /// # Errors
-    /// `WouldBlock` if the buffer is empty, or somebody stays in the lock; `ConnectionAborted` if a producer
-    /// died and nobody goes on; `InvalidData` if another process wrote nonsense.
+    /// `WouldBlock` if the buffer is empty, or somebody stays in the lock; `ConnectionAborted` if a producer died and
+    /// nobody goes on; `InvalidData` if another process wrote nonsense.
     pub fn try_pop(&mut self) -> io::Result<bool> {
         self.done()?;
         loop {
@@ -159,16 +161,17 @@ impl SemaphoreBuffer {
         }
     }
 
-    /// Pops an item, and sleeps until there is one.
+    /// Pops an item, and waits until there is one.
     ///
     /// # Errors
-    /// `Interrupted` by a signal; and as [`SemaphoreBuffer::try_pop`], without `WouldBlock`.
+    /// `Interrupted` by a signal, or by `waiting`; and as [`SemaphoreBuffer::try_pop`], without `WouldBlock`.
     pub fn pop(&mut self) -> io::Result<bool> {
         loop {
             match self.try_pop() {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.semaphore(FULL).wait()?,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => {}
                 done => return done,
             }
+            Semaphore { memory: &self.object.memory, at: FULL }.wait_by(&mut self.waiting)?;
             if let Some(popped) = self.take(true)? {
                 return Ok(popped);
             }
@@ -183,8 +186,7 @@ impl SemaphoreBuffer {
         if let Ok(None) = taken
             && self.object.is_closed()
         {
-            // Passed on: every consumer that sleeps is to see it.
-            self.semaphore(FULL).post();
+            self.semaphore(FULL).post(); // passed on: every consumer that sleeps is to see it
             return self.object.end(true).map(|()| Some(false));
         }
         taken.map(|item| item.map(|()| true))
@@ -219,8 +221,7 @@ impl SemaphoreBuffer {
         Ok(())
     }
 
-    /// Looks who came, left or died. To be called when [`Channel::watch`](common::place::Channel::watch) has
-    /// news.
+    /// Looks who came, left or died: when [`Channel::watch`](common::place::Channel::watch) has news.
     ///
     /// # Errors
     /// `ConnectionAborted` if a dead process has the lock, or the dead have all the slots.
@@ -233,8 +234,8 @@ impl SemaphoreBuffer {
         if lost > std::mem::replace(&mut self.lost, lost) {
             let slots = self.object.shape.slots;
             self.note = Some(format!(
-                "a consumer died with an item in hand: {lost} of {slots} slots lost, for a semaphore has no \
-                 owner who could give them back (--sync mutex has one)"
+                "a consumer died with an item in hand: {lost} of {slots} slots lost, for a semaphore has no owner \
+                 who could give them back (--sync mutex has one)"
             ));
         }
         post_mortem::diagnose(&self.object)
@@ -273,11 +274,10 @@ impl SemaphoreBuffer {
     fn lock(&self, block: bool) -> io::Result<()> {
         // Whoever is inside comes out again in less time than it takes to sleep and be woken.
         let inside = (0..LOOKS).any(|_| matches!(self.semaphore(MUTEX).try_wait(), Ok(true)));
-        if !inside {
-            if !block {
-                return Err(ErrorKind::WouldBlock.into());
-            }
-            self.semaphore(MUTEX).wait()?;
+        match (inside, block) {
+            (true, _) => {}
+            (false, true) => self.semaphore(MUTEX).wait()?,
+            (false, false) => return Err(ErrorKind::WouldBlock.into()),
         }
         self.object.memory.word(HOLDER).store(self.object.pid, Relaxed);
         Ok(())

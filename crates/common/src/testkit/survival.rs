@@ -229,11 +229,16 @@ fn kills() -> u32 {
 /// Either side of a pair at full speed is killed at a random moment. The other ends with 3 or goes on with the
 /// next one; both are started again at once, and no item is ever damaged.
 pub fn killed_at_random(pair: &Pair) {
+    killed_so_often(pair, kills());
+}
+
+/// See [`killed_at_random`].
+pub fn killed_so_often(pair: &Pair, kills: u32) {
     let sandbox = Sandbox::new();
     let seed = fastrand::u64(..);
     let mut random = fastrand::Rng::with_seed(seed);
     let (mut rounds, mut codes) = (0, BTreeMap::new());
-    for round in 0..kills() {
+    for round in 0..kills {
         let at = || format!("round {round} of seed {seed}");
         let consumer = sandbox.consumer(pair, &JSON);
         let producer = sandbox.producer(pair, &FULL_SPEED);
@@ -263,7 +268,7 @@ pub fn killed_at_random(pair: &Pair) {
         start_again(&sandbox, pair, &at());
     }
     println!("{rounds} kills, seed {seed}; how the other side ended: {codes:?}");
-    assert!(rounds * 2 > kills(), "most had ended before they were killed");
+    assert!(rounds * 2 > kills, "most had ended before they were killed");
     clear(&sandbox, pair);
 }
 

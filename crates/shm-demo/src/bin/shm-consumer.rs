@@ -6,10 +6,11 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::Parser;
 use common::{args, place::Place, session::Session};
-use shm_demo::buffer::Buffer;
+use shm_demo::buffer::{self, Buffer};
 use shm_demo::gauge::Gauge;
 use shm_demo::object::SyncKind;
 use shm_demo::seat;
+use shm_demo::waiting::How;
 
 /// Pops items from a bounded buffer in shared memory, into which another process pushes them
 #[derive(Parser, Debug)]
@@ -21,6 +22,10 @@ struct Args {
     /// the same
     #[arg(long, value_name = "HOW", default_value = "semaphore", value_parser = SyncKind::NAMES, help_heading = "Buffer")]
     sync: String,
+    /// How to wait for the other side: sleep at once; look for as long as that helps, then sleep; or only look, which
+    /// takes a processor [default: adaptive]
+    #[arg(long, value_name = "HOW", value_parser = How::NAMES, help_heading = "Buffer")]
+    wait: Option<String>,
     /// Show how full the buffer is while it fills and empties
     #[arg(long, help_heading = "Buffer")]
     gauge: bool,
@@ -37,6 +42,7 @@ fn main() -> ExitCode {
 }
 
 fn consume(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
+    let how = buffer::how(sync, args.wait.as_deref())?;
     let (place, name) = (Place::open()?, &args.consumer.both.name);
     if sync != SyncKind::Semaphore {
         session.other_side_needs(format!("--sync {}", sync.name()));
@@ -44,6 +50,7 @@ fn consume(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
     session.watch(seat::channel(&place, name).watch()?);
     let mut seat = Some(Buffer::wait(&place, name, sync)?);
     let mut buffer = session.meet(|_| Buffer::open(&mut seat, sync)?.ok_or(WouldBlock.into()))?;
+    buffer.wait_by(how);
     if args.gauge {
         let gauge = Gauge::of(buffer.object())?;
         session.gauge(move |columns, blocked| gauge.line(columns, blocked));
@@ -76,10 +83,10 @@ fn pop_all(session: &mut Session, buffer: &mut Buffer) -> Result<bool> {
         if !popped? {
             return Ok(true);
         }
-        let more_wanted = session.received(0, buffer.item())?;
-        // Only now may another have the slot. It may have to wait, because somebody is stopped in the lock.
-        session.wait(buffer, Buffer::why, look, |buffer, _| buffer.done())?;
-        if !more_wanted {
+        // Only then may another have the slot: the next pop says so.
+        if !session.received(0, buffer.item())? {
+            // It may have to wait, because somebody is stopped in the lock.
+            session.wait(buffer, Buffer::why, look, |buffer, _| buffer.done())?;
             return Ok(false);
         }
     }

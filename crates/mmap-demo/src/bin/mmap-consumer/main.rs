@@ -10,6 +10,7 @@ use clap::Parser;
 use common::{args, place::Place, session::Session};
 use mmap_demo::private::is_private;
 use mmap_demo::reader::Record;
+use mmap_demo::waiting::How;
 use mmap_demo::{Consumer, Cost, Site};
 
 use crate::in_place::{check, write_payload};
@@ -23,6 +24,10 @@ struct Args {
     /// The file to map [default: NAME.map in the run-time directory]
     #[arg(long, value_name = "FILE", help_heading = "Mapped file")]
     file: Option<PathBuf>,
+    /// How to wait for the other side: sleep at once; look for as long as that helps, then sleep; or only look, which
+    /// takes a processor
+    #[arg(long, value_name = "HOW", default_value = "adaptive", value_parser = How::NAMES, help_heading = "Mapped file")]
+    wait: String,
 }
 
 const TERMINALS: &str = "\
@@ -42,6 +47,7 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let path = site.path.display().to_string();
     let watch = site.channel.watch()?;
     let mut consumer = Consumer::attach(site)?;
+    consumer.wait_by(How::of_name(&args.wait));
     session.watch(watch);
     let received = receive_all(args.consumer.forever, session, &mut consumer);
     let cost = Cost::now().context("look at what it cost")?;

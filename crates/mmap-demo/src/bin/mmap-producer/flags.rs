@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, ValueEnum};
 use common::args;
 use mmap_demo::Durability;
+use mmap_demo::waiting::How;
 
 /// Writes items into a memory-mapped file: a ring of bytes that another process maps too, now or later
 #[derive(Parser, Debug)]
@@ -19,6 +20,10 @@ pub struct Args {
     /// How many bytes the ring holds: the next power of two, at least 4KiB
     #[arg(long, value_name = "BYTES", default_value = "64MiB", value_parser = args::size, help_heading = "Mapped file")]
     pub capacity: usize,
+    /// How to wait for the other side: sleep at once; look for as long as that helps, then sleep; or only look, which
+    /// takes a processor
+    #[arg(long, value_name = "HOW", default_value = "adaptive", value_parser = How::NAMES, help_heading = "Mapped file")]
+    pub wait: String,
     /// What becomes of a sent item when the machine stops (it outlives the processes in any case). none: no promise;
     /// async: no promise, but msync(MS_ASYNC) after each item, which on Linux changes nothing; sync: an item that is
     /// reported as sent is on the device, by msync(MS_SYNC) twice for each

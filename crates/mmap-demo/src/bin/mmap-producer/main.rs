@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common::{args, place::Place, session::Session, source::Items};
+use mmap_demo::waiting::How;
 use mmap_demo::{Producer, Site};
 
 use crate::flags::Args;
@@ -34,6 +35,7 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let attach = if args.private { Producer::attach_privately } else { Producer::attach };
     let mut producer = attach(site, args.capacity as u64, items.longest())?;
     producer.keep(args.durability.into())?;
+    producer.wait_by(How::of_name(&args.wait));
     session.watch(watch);
     if args.private {
         session.say("private: nobody else will ever see these items (drop --private)");

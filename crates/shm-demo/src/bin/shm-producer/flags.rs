@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::Parser;
 use common::{args, item};
 use shm_demo::object::{Shape, SyncKind};
+use shm_demo::waiting::How;
 
 /// Pushes items into a bounded buffer in shared memory, from which another process pops them
 #[derive(Parser, Debug)]
@@ -18,6 +19,10 @@ pub struct Args {
     /// the same
     #[arg(long, value_name = "HOW", default_value = "semaphore", value_parser = SyncKind::NAMES, help_heading = "Buffer")]
     pub sync: String,
+    /// How to wait for the other side: sleep at once; look for as long as that helps, then sleep; or only look, which
+    /// takes a processor [default: adaptive]
+    #[arg(long, value_name = "HOW", value_parser = How::NAMES, help_heading = "Buffer")]
+    pub wait: Option<String>,
     /// How many items the buffer holds
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = "Buffer")]
     pub slots: u32,

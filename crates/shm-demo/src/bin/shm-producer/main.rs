@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use common::{args, place::Place, session::Session, source::Items};
-use shm_demo::buffer::Buffer;
+use shm_demo::buffer::{self, Buffer};
 use shm_demo::gauge::Gauge;
 use shm_demo::object::SyncKind;
 use shm_demo::seat;
@@ -22,7 +22,7 @@ fn main() -> ExitCode {
 
 fn produce(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
     let mut items = Items::new(&args.producer, session)?;
-    let shape = args.shape()?;
+    let (shape, how) = (args.shape()?, buffer::how(sync, args.wait.as_deref())?);
     let (place, name) = (Place::open()?, &args.producer.both.name);
     if sync != SyncKind::Semaphore {
         session.other_side_needs(format!("--sync {}", sync.name()));
@@ -30,6 +30,7 @@ fn produce(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
     session.watch(seat::channel(&place, name).watch()?);
     let buffer = Buffer::create(&place, name, sync, shape)?;
     let mut end = End { buffer, hint: session.start_hint() };
+    end.buffer.wait_by(how);
     if end.buffer.object().shape.slots != shape.slots {
         session.say(&format!("the buffer has {} slots already", end.buffer.object().shape.slots));
     }
