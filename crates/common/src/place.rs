@@ -115,13 +115,29 @@ impl Place {
 /// # Errors
 /// [`ErrorKind::PermissionDenied`], naming what was expected.
 pub fn check_private(object: &impl AsFd, is: fn(&FileType) -> bool) -> io::Result<()> {
-    let meta = File::from(object.as_fd().try_clone_to_owned()?).metadata()?;
+    check(&File::from(object.as_fd().try_clone_to_owned()?).metadata()?, is)
+}
+
+fn check(meta: &fs::Metadata, is: fn(&FileType) -> bool) -> io::Result<()> {
     let private = meta.uid() == geteuid().as_raw() && meta.permissions().mode() & 0o077 == 0;
     // POSIX message queues and unlinked shared memory have no link; a second one is somebody's trap.
     if is(&meta.file_type()) && private && meta.nlink() <= 1 {
         return Ok(());
     }
     Err(denied("it is not a private object of this user (type, owner, links or mode differ)".into()))
+}
+
+/// Opens one of a channel's names, as a file of ours alone; what else has been put there is not even waited for.
+fn open_private(path: &Path, flags: OFlag) -> io::Result<File> {
+    // O_NONBLOCK: the open of a FIFO would wait.
+    let flags = flags | OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+    let opened = nix::fcntl::open(path, flags, mode).map_err(io::Error::from).and_then(|fd| {
+        let file = File::from(fd);
+        check(&file.metadata()?, FileType::is_file)?;
+        Ok(file)
+    });
+    opened.map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
 }
 
 fn denied(why: String) -> io::Error {
@@ -166,9 +182,7 @@ impl Channel {
         let patience = Instant::now() + Duration::from_secs(2);
         loop {
             // Read-only, so that closing it is no event for a `Watch`; std would not create it so.
-            let flags = OFlag::O_RDONLY | OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let file =
-                File::from(nix::fcntl::open(&path, flags, nix::sys::stat::Mode::from_bits_truncate(0o600))?);
+            let file = open_private(&path, OFlag::O_CREAT)?;
             match file.try_lock() {
                 // Whoever held it before may have removed the name: then this lock guards nothing.
                 Ok(()) if is_named(&file, &path) => return Ok(Guard { channel: self, _lock: file }),
@@ -198,9 +212,7 @@ impl Channel {
             let entry = entry?.file_name();
             let Some((role, pid)) = self.parse(&entry) else { continue };
             // A shared lock on a descriptor of our own: it is granted only if the owner's is gone.
-            // O_NONBLOCK: where somebody has put a FIFO, open would wait.
-            let flags = OFlag::O_NONBLOCK.bits();
-            let file = match OpenOptions::new().read(true).custom_flags(flags).open(self.dir.join(entry)) {
+            let file = match open_private(&self.dir.join(entry), OFlag::empty()) {
                 Ok(file) => file,
                 Err(e) if e.kind() == ErrorKind::NotFound => continue,
                 Err(e) => return Err(e),

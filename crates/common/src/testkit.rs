@@ -19,6 +19,7 @@ use serde_json::Value;
 pub mod contract;
 pub mod large;
 pub mod steps;
+pub mod stranger;
 pub mod survival;
 pub mod waiting;
 

@@ -30,7 +30,7 @@ use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 
 /// How many mappings of this process can be guarded at a time.
-pub const MOST: usize = 16;
+pub const MOST: usize = 64;
 
 /// A guarded range of addresses. Its words are read in a signal handler: atomics, and no lock.
 struct Slot {

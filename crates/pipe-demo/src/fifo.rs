@@ -17,7 +17,7 @@
 use std::fs::{File, TryLockError};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 use common::place::{Attachment, Channel, Role, Watch, check_private};
@@ -25,6 +25,7 @@ use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
+use nix::unistd::geteuid;
 
 use crate::frame::{FrameReader, FrameWriter, HEADER};
 
@@ -74,13 +75,16 @@ impl Drop for Seat {
     }
 }
 
-/// Removes a FIFO of that name, but nothing else: a file at its path is somebody's.
+/// Removes a FIFO of ours of that name, but nothing else: a file at its path is somebody's.
 fn remove_fifo(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_fifo() => std::fs::remove_file(path),
-        Ok(_) => {
-            let why =
-                format!("{} is there and is no FIFO; move it away, or use another --name", path.display());
+        Ok(meta) if meta.file_type().is_fifo() && meta.uid() == geteuid().as_raw() => {
+            std::fs::remove_file(path)
+        }
+        Ok(meta) => {
+            let what = if meta.file_type().is_fifo() { "another user's" } else { "no FIFO" };
+            let path = path.display();
+            let why = format!("{path} is there and is {what}; move it away, or use another --name");
             Err(io::Error::new(ErrorKind::AlreadyExists, why))
         }
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),

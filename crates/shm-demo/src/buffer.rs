@@ -67,8 +67,8 @@ impl Buffer {
         Object::open(seat)?.map(|object| Buffer::new(kind, object)).transpose()
     }
 
-    fn new(kind: SyncKind, mut object: Object) -> io::Result<Buffer> {
-        object.memory.guard()?;
+    fn new(kind: SyncKind, object: Object) -> io::Result<Buffer> {
+        object.memory.check_size()?;
         Ok(match kind {
             SyncKind::Semaphore => Buffer::Semaphore(SemaphoreBuffer::new(object)?),
             SyncKind::Mutex => Buffer::Mutex(MutexBuffer::new(object)?),

@@ -163,16 +163,17 @@ impl Seat {
 
     pub(crate) fn join(&self, file: File) -> io::Result<(Memory, Shape)> {
         file.lock_shared()?;
-        let size = file.metadata()?.len();
-        if size < CONTROL as u64 {
-            return Err(damaged(&self.name, "size", size, "a header's"));
-        }
         let memory = Memory::map(file)?;
+        // What is mapped, not what the file has by now.
+        if memory.size() < CONTROL {
+            return Err(damaged(&self.name, "size", memory.size() as u64, "a header's"));
+        }
         let magic = memory.long(offset_of!(Header, magic)).load(Acquire);
         let word = |at| memory.word(at).load(Relaxed);
         let (version, kind) = (word(offset_of!(Header, version)), word(offset_of!(Header, kind)));
         let shape =
             Shape { slots: word(offset_of!(Header, slots)), slot_size: word(offset_of!(Header, slot_size)) };
+        memory.intact()?;
         let wrong = |field, found, expected: &str| Err(damaged(&self.name, field, found, expected));
         if magic != MAGIC {
             return wrong("magic", magic, "IPCLABSH");

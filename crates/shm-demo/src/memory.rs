@@ -10,7 +10,8 @@
 //! Every offset is checked against the mapping: offsets may come from what another process wrote.
 //!
 //! One thing no check of ours can prevent: another process makes the object shorter, and the next touch beyond its
-//! end is SIGBUS. [`Memory::guard`] turns that into zeroes, and [`Memory::intact`] says that they are none of ours.
+//! end is SIGBUS. A guard turns that into zeroes (see [`crate::sigbus`]), and [`Memory::intact`] says that they are none
+//! of ours.
 //!
 //! System calls: mmap(2), flock(2), fstat(2).
 
@@ -28,32 +29,28 @@ use crate::sigbus::Guarded;
 #[derive(Debug)]
 pub struct Memory {
     /// Dropped before the mapping.
-    guard: Option<Guarded>,
+    guard: Guarded,
     map: MmapRaw,
     /// The shared lock (flock) lives as long as the descriptor and the mapping.
     file: File,
 }
 
 impl Memory {
-    /// Maps the whole of `file` for reading and writing.
-    pub fn map(file: File) -> io::Result<Memory> {
-        Ok(Memory { guard: None, map: MmapRaw::map_raw(&file)?, file })
-    }
-
-    /// Maps the same object once more, guarded.
-    pub fn again(&self) -> io::Result<Memory> {
-        let mut again = Memory::map(self.file.try_clone()?)?;
-        again.guard()?;
-        Ok(again)
-    }
-
-    /// From now on a touch of what was cut off is no SIGBUS, but reads zeroes: see [`Memory::intact`].
+    /// Maps the whole of `file` for reading and writing. A touch of what is cut off later is no SIGBUS, but reads
+    /// zeroes: see [`Memory::intact`].
     ///
     /// # Errors
-    /// When too many are guarded already.
-    pub fn guard(&mut self) -> io::Result<()> {
-        self.guard = Some(Guarded::new(self.map.as_ptr() as usize, self.map.len())?);
-        Ok(())
+    /// Also when this process has too many mapped already.
+    pub fn map(file: File) -> io::Result<Memory> {
+        let map = MmapRaw::map_raw(&file)?;
+        // Before the first touch, for it can be cut at this very moment.
+        let guard = Guarded::new(map.as_ptr() as usize, map.len())?;
+        Ok(Memory { guard, map, file })
+    }
+
+    /// Maps the same object once more.
+    pub fn again(&self) -> io::Result<Memory> {
+        Memory::map(self.file.try_clone()?)
     }
 
     /// Fails if the guard has met a page that was cut off: what was read since may be zeroes. Costs one load.
@@ -61,7 +58,7 @@ impl Memory {
     /// # Errors
     /// `InvalidData`, with the size that is left.
     pub fn intact(&self) -> io::Result<()> {
-        if self.guard.as_ref().is_some_and(Guarded::is_lost) { self.check_size() } else { Ok(()) }
+        if self.guard.is_lost() { self.check_size() } else { Ok(()) }
     }
 
     /// Looks at the object's size: what is cut off inside of its last page reads as zeroes without a SIGBUS.
@@ -70,8 +67,7 @@ impl Memory {
     /// `InvalidData` if it is shorter than the mapping.
     pub fn check_size(&self) -> io::Result<()> {
         let len = self.file.metadata()?.len();
-        let lost = self.guard.as_ref().is_some_and(Guarded::is_lost);
-        if !lost && len >= self.size() as u64 {
+        if !self.guard.is_lost() && len >= self.size() as u64 {
             return Ok(());
         }
         let why = format!("file shrank to {len} bytes of {}: another process cut the object", self.size());

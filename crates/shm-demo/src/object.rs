@@ -123,7 +123,7 @@ impl Object {
             return Err(ErrorKind::WouldBlock.into());
         }
         if self.memory.word(offset_of!(Header, deaths)).load(Relaxed) > self.seat.deaths_before {
-            let message = format!("a producer of {} died before it could say goodbye", self.seat.name);
+            let message = format!("a producer of {} died without a goodbye", self.seat.name);
             return Err(io::Error::new(ErrorKind::ConnectionAborted, message));
         }
         if closed { Ok(()) } else { Err(ErrorKind::WouldBlock.into()) }

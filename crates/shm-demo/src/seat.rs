@@ -12,7 +12,7 @@
 //! System calls: shm_open(3), shm_unlink(3), flock(2).
 
 use std::fs::{self, File, FileType, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ impl Seat {
         self.predecessor = all.iter().any(|a| a.pid == std::process::id() && !a.alive);
         if all.iter().any(|a| a.alive) {
             // The first to come wrote down what it was told: who comes later must agree.
-            let (found, told) = (fs::read_to_string(self.channel.path())?, self.format.kind.name());
+            let (found, told) = (self.said()?, self.format.kind.name());
             if found != told {
                 return Err(busy(format!("{} is in use with --sync {found}, not --sync {told}", self.name)));
             }
@@ -78,17 +78,8 @@ impl Seat {
         } else {
             guard.forget_dead()?;
             self.unlink_abandoned()?;
-            let path = self.channel.path();
-            let no_link = OFlag::O_NOFOLLOW.bits();
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(no_link)
-                .open(path)?;
-            // Emptied only now: what somebody planted there stays as it is.
-            place::check_private(&file, FileType::is_file)?;
+            let mut file =
+                self.word(OpenOptions::new().write(true).create(true).truncate(false).mode(0o600))?;
             file.set_len(0)?;
             file.write_all(self.format.kind.name().as_bytes())?;
         }
@@ -100,11 +91,28 @@ impl Seat {
         Ok(())
     }
 
+    /// The word that the first to come wrote down.
+    fn said(&self) -> io::Result<String> {
+        let mut said = String::new();
+        self.word(OpenOptions::new().read(true))?.read_to_string(&mut said)?;
+        Ok(said)
+    }
+
+    /// Opens the file of that word. What somebody planted there is not followed, waited for, or emptied.
+    fn word(&self, options: &mut OpenOptions) -> io::Result<File> {
+        let path = self.channel.path();
+        let file = options.custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits()).open(&path);
+        file.and_then(|file| place::check_private(&file, FileType::is_file).map(|()| file))
+            .map_err(|e| io::Error::new(e.kind(), format!("{}: {e}", path.display())))
+    }
+
     /// Opens the object if there is one, and checks that it is ours alone.
     pub(crate) fn find(&self) -> io::Result<Option<File>> {
         let file = match shm_open(self.name.as_str(), OFlag::O_RDWR, Mode::empty()) {
             Ok(fd) => File::from(fd),
             Err(Errno::ENOENT) => return Ok(None),
+            // shm_open(3) says of a directory that the name is wrong.
+            Err(Errno::EINVAL) => return Err(self.error("open", ErrorKind::IsADirectory.into())),
             Err(e) => return Err(self.error("open", e.into())),
         };
         place::check_private(&file, FileType::is_file).map_err(|e| self.error("use", e))?;

@@ -241,7 +241,7 @@ fn a_stream_that_came_and_went_while_nobody_looked_is_received() {
         producer.signal(SIGKILL);
         producer.end().expect(137);
         consumer.signal(SIGCONT);
-        let ended = consumer.end().expect(3).says("died before it could say goodbye");
+        let ended = consumer.end().expect(3).says("died without a goodbye");
         assert_eq!(ended.number("items"), 4, "{:?}", pair.both);
     }
 }
@@ -285,8 +285,7 @@ fn a_killed_producer_is_noticed_after_its_last_item() {
         let producer = sandbox.producer(&pair, &["--count", "2", "--interval", "1h"]);
         consumer.wait_for_stderr("blocked: buffer empty 0/8");
         producer.signal(SIGKILL);
-        let ended =
-            consumer.end_within(Duration::from_secs(3)).expect(3).says("died before it could say goodbye");
+        let ended = consumer.end_within(Duration::from_secs(3)).expect(3).says("died without a goodbye");
         assert_eq!(ended.number("items"), 1);
     }
 }

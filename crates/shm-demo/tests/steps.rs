@@ -50,7 +50,7 @@ fn ring_producer() {
     for death in &deaths {
         nothing_torn(death);
         assert_eq!(death.survivor.code, 3, "{death:?}");
-        assert!(death.says("died before it could say goodbye"), "{death:?}");
+        assert!(death.says("died without a goodbye"), "{death:?}");
     }
     if !deaths.is_empty() {
         // Invisible until it is published.

@@ -203,7 +203,8 @@ impl Dial {
                 self.again = true;
                 Err(self.nobody(block))
             }
-            _ => Err(e),
+            ErrorKind::WouldBlock | ErrorKind::Interrupted | ErrorKind::Unsupported => Err(e),
+            kind => Err(io::Error::new(kind, format!("connect to {}: {e}", self.to))),
         }
     }
 

@@ -18,7 +18,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::net::TcpListener;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
@@ -26,6 +26,7 @@ use common::place::{Attachment, Channel, Guard, Role};
 use nix::errno::Errno;
 use nix::sys::socket::{Backlog, SockFlag, bind, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
+use nix::unistd::geteuid;
 
 use crate::endpoint::{Address, Connection};
 
@@ -126,15 +127,17 @@ impl Drop for Listener {
     }
 }
 
-/// Removes the socket of a dead process, and nothing but a socket. (A regular file would give connect(2)
+/// Removes the socket of a dead process of ours, and nothing but a socket. (A regular file would give connect(2)
 /// the same `ECONNREFUSED` as a socket that nobody listens to, so that is not asked.)
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path),
-        Ok(_) => Err(io::Error::new(
-            ErrorKind::AlreadyExists,
-            format!("{} exists and is not a socket; remove it, or take another --name", path.display()),
-        )),
+        Ok(meta) if meta.file_type().is_socket() && meta.uid() == geteuid().as_raw() => fs::remove_file(path),
+        Ok(meta) => {
+            let what = if meta.file_type().is_socket() { "another user's" } else { "not a socket" };
+            let path = path.display();
+            let why = format!("{path} exists and is {what}; remove it, or take another --name");
+            Err(io::Error::new(ErrorKind::AlreadyExists, why))
+        }
         Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
     }
