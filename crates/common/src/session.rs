@@ -1,5 +1,6 @@
 //! A process's run from its arguments to its exit status: waiting, being stopped, and what it says.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IsTerminal};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,6 +10,7 @@ use anyhow::Result;
 
 use crate::args::{self, Both};
 use crate::exit::{self, Stopped};
+use crate::item;
 use crate::place::{Role, Watch};
 use crate::report::Report;
 use crate::sink::Output;
@@ -51,6 +53,8 @@ pub struct Session {
     typed_input: bool,
     /// The channel makes this process wait.
     blocked: bool,
+    /// Items that the channel's writer has gathered, head and length, and not yet handed over.
+    gathered: VecDeque<([u8; item::HEADER], usize)>,
 }
 
 impl Session {
@@ -114,6 +118,7 @@ impl Session {
             gauge: None,
             typed_input: false,
             blocked: false,
+            gathered: VecDeque::new(),
         })
     }
 

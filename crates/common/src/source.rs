@@ -74,6 +74,17 @@ impl Items {
         HEADER + self.size
     }
 
+    /// Whether the next item may take its time: there is a pause before it, or a read of the input. Nothing that
+    /// somebody could have now should wait for it.
+    pub fn may_pause(&self) -> bool {
+        let reads = match &self.source {
+            Source::Generated => false,
+            Source::Chunks(_) => true,
+            Source::Lines(input) => !input.ahead.contains(&b'\n'),
+        };
+        reads || !self.interval.is_zero()
+    }
+
     /// The next item, encoded; `None` after the last. Keeps the pause between two items.
     ///
     /// # Errors

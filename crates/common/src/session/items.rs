@@ -21,6 +21,29 @@ impl Session {
         self.after_item()
     }
 
+    /// Reports an item that was given to a writer that gathers: `waiting` of the items that it was given are still
+    /// with it, and are reported when they have been handed to the channel, too.
+    ///
+    /// # Errors
+    /// As [`Session::sent`].
+    pub fn gathered(&mut self, item: &[u8], waiting: usize) -> Result<()> {
+        self.gathered.push_back((*item.first_chunk().expect("an encoded item"), item.len()));
+        self.handed_over(waiting)
+    }
+
+    /// Reports the gathered items that have been handed to the channel meanwhile: all but the last `waiting`.
+    ///
+    /// # Errors
+    /// As [`Session::sent`].
+    pub fn handed_over(&mut self, waiting: usize) -> Result<()> {
+        while self.gathered.len() > waiting
+            && let Some((head, len)) = self.gathered.pop_front()
+        {
+            self.sent_in_place(&head, len)?;
+        }
+        Ok(())
+    }
+
     /// Checks and reports an item that was taken from the channel, writes its payload to `--output`, and
     /// spends `--delay` on it: whether more are wanted (`--count`). `lane` is the message type or priority
     /// that it came by, 0 where there is none.
