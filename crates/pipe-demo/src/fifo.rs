@@ -27,10 +27,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use crate::frame::{FrameReader, FrameWriter, HEADER};
-
-/// POSIX guarantees 512, Linux has 4096: a write of so many bytes is never mixed with another's.
-pub const PIPE_BUF: usize = 4096;
+use crate::frame::{FrameReader, FrameWriter, HEADER, PIPE_BUF};
 
 /// A place at one end of a named FIFO, taken before the FIFO itself is opened.
 #[derive(Debug)]
@@ -236,7 +233,7 @@ impl FifoWriter {
 ///
 /// # Errors
 /// `PermissionDenied` over `fs.pipe-max-size`; `ResourceBusy` if more than that is in it.
-pub fn set_capacity(pipe: &FrameWriter, bytes: usize) -> io::Result<usize> {
+pub fn set_capacity(pipe: &impl AsFd, bytes: usize) -> io::Result<usize> {
     let wanted = i32::try_from(bytes).unwrap_or(i32::MAX);
     match fcntl(pipe, FcntlArg::F_SETPIPE_SZ(wanted)) {
         Ok(now) => Ok(now as usize),
@@ -252,6 +249,6 @@ pub fn set_capacity(pipe: &FrameWriter, bytes: usize) -> io::Result<usize> {
 ///
 /// # Errors
 /// None that a pipe could cause.
-pub fn capacity(pipe: &FrameWriter) -> io::Result<usize> {
+pub fn capacity(pipe: &impl AsFd) -> io::Result<usize> {
     Ok(fcntl(pipe, FcntlArg::F_GETPIPE_SZ)? as usize)
 }

@@ -31,6 +31,8 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 pub const HEADER: usize = 8;
 /// The longest body that is taken. A length comes from another process: it is checked before memory is.
 pub const MAX_BODY: usize = 64 << 20;
+/// POSIX guarantees 512, Linux has 4096: a write of so many bytes is never mixed with another's.
+pub const PIPE_BUF: usize = 4096;
 
 pub(crate) const DATA: u32 = 1;
 const GOODBYE: u32 = 2;
@@ -190,10 +192,8 @@ impl FrameReader {
 }
 
 fn no_frame(found: &str) -> io::Error {
-    io::Error::new(
-        ErrorKind::InvalidData,
-        format!("pipe: found {found}; do both sides run the same program?"),
-    )
+    let why = format!("pipe: found {found}; do both sides run the same program?");
+    io::Error::new(ErrorKind::InvalidData, why)
 }
 
 /// The end that is written.
@@ -249,6 +249,12 @@ impl FrameWriter {
         self.hello_then(GOODBYE, &[])
     }
 
+    /// Writes frames that are encoded already, at most `PIPE_BUF` bytes of them: all or none. Never the first.
+    pub(crate) fn write_encoded(&mut self, frames: &[u8], block: bool) -> io::Result<()> {
+        switch(&self.fd, &mut self.nonblocking, !block)?;
+        self.put(frames, &[])
+    }
+
     fn hello_then(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
         if body.len() > MAX_BODY || (body.is_empty() && kind == DATA) {
             let why = format!("a message has 1 to {MAX_BODY} bytes, not {}", body.len());
@@ -259,24 +265,19 @@ impl FrameWriter {
             return Err(ErrorKind::WouldBlock.into());
         }
         if !self.said_hello {
-            self.frame(HELLO, VERSION)?;
+            self.put(&header(HELLO, VERSION), VERSION)?;
             self.said_hello = true;
         }
-        self.frame(kind, body)
+        self.put(&header(kind, body), body)
     }
 
-    fn frame(&mut self, kind: u32, body: &[u8]) -> io::Result<()> {
-        let mut header = [0; HEADER];
-        header[..4].copy_from_slice(&(body.len() as u32).to_le_bytes());
-        header[4..].copy_from_slice(&kind.to_le_bytes());
-        while self.written < HEADER + body.len() {
-            let (head, rest) = if self.written < HEADER {
-                (&header[self.written..], body)
-            } else {
-                (&[][..], &body[self.written - HEADER..])
-            };
+    /// Writes `head`, then `body`, from wherever it was left off.
+    fn put(&mut self, head: &[u8], body: &[u8]) -> io::Result<()> {
+        while self.written < head.len() + body.len() {
+            let of_head = self.written.min(head.len());
+            let parts = [IoSlice::new(&head[of_head..]), IoSlice::new(&body[self.written - of_head..])];
             // One call for both parts: two could let another writer's frame in between.
-            self.written += match nix::sys::uio::writev(&self.fd, &[IoSlice::new(head), IoSlice::new(rest)]) {
+            self.written += match nix::sys::uio::writev(&self.fd, &parts) {
                 Err(Errno::EPIPE) => return Err(io::Error::new(ErrorKind::BrokenPipe, "the reader is gone")),
                 written => written?,
             };
@@ -284,6 +285,11 @@ impl FrameWriter {
         self.written = 0;
         Ok(())
     }
+}
+
+/// What stands before a body: the length in the lower half of a number of 64 bits, the kind in the upper.
+pub(crate) fn header(kind: u32, body: &[u8]) -> [u8; HEADER] {
+    (u64::from(kind) << 32 | body.len() as u64).to_le_bytes()
 }
 
 impl AsFd for FrameWriter {

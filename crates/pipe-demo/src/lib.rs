@@ -4,6 +4,7 @@
 //! | file | idea |
 //! |---|---|
 //! | [`frame`] | messages in a byte stream: where one ends and the next begins |
+//! | [`batch`] | the same for one call instead of many: frames that nobody waits for travel together |
 //! | [`fifo`] | a pipe with a name, for processes that do not know each other |
 //! | [`anonymous`] | a pipe without a name, between parent and child |
 //! | [`duplex`] | two-way takes two pipes |
@@ -13,6 +14,7 @@
 #![deny(unsafe_code)]
 
 pub mod anonymous;
+pub mod batch;
 pub mod duplex;
 pub mod fifo;
 pub mod frame;

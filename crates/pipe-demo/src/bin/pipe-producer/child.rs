@@ -1,15 +1,16 @@
 //! `--anonymous`: the consumer is a child of this process, which shares an unnamed pipe with it.
 
+use std::os::fd::AsFd;
 use std::process::Command;
 
 use anyhow::{Context, Result};
 use common::{exit, session::Session, source::Items};
-use pipe_demo::frame::FrameWriter;
 use pipe_demo::independent::Seen;
 use pipe_demo::{anonymous, leak};
 
+use crate::end::End;
 use crate::flags::Args;
-use crate::{End, send_all};
+use crate::send_all;
 
 /// `--independent`: what two processes found at one address.
 pub fn tell_independent(seen: [Seen; 2], session: &mut Session) {
@@ -25,7 +26,7 @@ pub fn send(args: &Args, items: &mut Items, session: &mut Session) -> Result<()>
     let spawn = if args.leak_write_end { leak::spawn } else { anonymous::spawn };
     let (mut child, pipe) = spawn(consumer(args)?).context("start pipe-consumer")?;
     session.say(&ends(&pipe)?);
-    let mut end = End { pipe, fifo: None, replies: None };
+    let mut end = End::new(pipe, args);
     let sent = send_all(args, items, session, &mut end);
     // The child's end-of-file comes when every write end is closed.
     drop(end);
@@ -41,7 +42,7 @@ pub fn send(args: &Args, items: &mut Items, session: &mut Session) -> Result<()>
 }
 
 /// What this process holds of the pipe; the child tells its own half.
-fn ends(pipe: &FrameWriter) -> Result<String> {
+fn ends(pipe: &impl AsFd) -> Result<String> {
     let parent = std::process::id();
     let ends = leak::ends(parent, pipe)?;
     let closed = if ends.read.is_empty() { "has closed" } else { "has forgotten to close" };

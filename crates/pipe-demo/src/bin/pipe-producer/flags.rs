@@ -16,6 +16,9 @@ pub struct Args {
     /// How many bytes the pipe holds [default: the kernel's, 64KiB]
     #[arg(long, value_name = "BYTES", value_parser = args::size, help_heading = "Pipe")]
     pub capacity: Option<usize>,
+    /// Write each item by a call of its own, as frame.rs does, also those for which nobody waits
+    #[arg(long, help_heading = "Pipe")]
+    pub unbatched: bool,
     /// Read a reply to every item, from a second pipe; to be said to both sides
     #[arg(long, conflicts_with = "anonymous", help_heading = "Pipe")]
     pub duplex: bool,

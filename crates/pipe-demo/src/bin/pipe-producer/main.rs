@@ -1,6 +1,7 @@
 //! Writes items into a pipe.
 
 mod child;
+mod end;
 mod flags;
 mod two_way;
 
@@ -9,11 +10,12 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use common::{args, item, place::Place, session::Session, source::Items};
+use pipe_demo::batch::BatchWriter;
 use pipe_demo::duplex::Replies;
 use pipe_demo::fifo::{self, FifoWriter};
-use pipe_demo::frame::FrameWriter;
 use pipe_demo::independent;
 
+use crate::end::End;
 use crate::flags::Args;
 
 fn main() -> ExitCode {
@@ -37,13 +39,6 @@ fn main() -> ExitCode {
     })
 }
 
-/// The pipe; the seat at its name if it has one; the way back if there is one.
-struct End {
-    pipe: FrameWriter,
-    fifo: Option<FifoWriter>,
-    replies: Option<Replies>,
-}
-
 fn by_name(args: &Args, items: &mut Items, session: &mut Session) -> Result<()> {
     let (place, name) = (Place::open()?, &args.producer.both.name);
     let longest = item::HEADER + args.producer.size();
@@ -58,39 +53,38 @@ fn by_name(args: &Args, items: &mut Items, session: &mut Session) -> Result<()> 
     if let Some(replies) = &mut replies {
         session.transfer(|| replies.open().map(|()| 0))?;
     }
-    send_all(args, items, session, &mut End { pipe, fifo: Some(fifo), replies })
+    send_all(args, items, session, &mut End { fifo: Some(fifo), replies, ..End::new(pipe, args) })
 }
 
-/// The loop: every item is written, then the goodbye.
+/// Writes all items, and tells how many the pipe has taken if it does not take them all.
 fn send_all(args: &Args, items: &mut Items, session: &mut Session, end: &mut End) -> Result<()> {
     if let Some(bytes) = args.capacity {
         fifo::set_capacity(&end.pipe, bytes).context("set --capacity")?;
     }
-    let full = |e: &End| format!("pipe full ({} B)", fifo::capacity(&e.pipe).unwrap_or(0));
-    let look = |e: &mut End| e.fifo.as_mut().map_or(Ok(()), FifoWriter::look);
-    let mut write_all = || -> Result<()> {
-        while let Some(item) = items.next(session)? {
-            if args.deadlock {
-                two_way::read_too_early(session, end)?;
-            }
-            session.wait(
-                end,
-                full,
-                look,
-                |e, block| if block { e.pipe.write(item) } else { e.pipe.try_write(item) },
-            )?;
-            session.sent(item)?;
-            if end.replies.is_some() {
-                two_way::read_reply(session, end)?;
-            }
-        }
-        session.wait(end, full, look, |e, block| if block { e.pipe.goodbye() } else { e.pipe.try_goodbye() })
-    };
-    let written = write_all();
+    let written = write_all(args, items, session, end);
     if session.stopped().is_some() {
         // Ctrl-C is a goodbye too, if the pipe can take it at once. If not, the reader finds a dead writer.
-        let _ = end.pipe.try_goodbye();
+        let _ = end.pipe.goodbye(false);
     }
+    let reported = session.handed_over(end.pipe.waiting());
+    end.tell_writes(session);
     let handed_over = session.report.items();
-    written.with_context(|| format!("write to the pipe, which had taken {handed_over} items"))
+    let why = || format!("write to the pipe, which had taken {handed_over} items");
+    written.with_context(why).and(reported)
+}
+
+/// The loop: every item is written, at once or together with others, then the goodbye.
+fn write_all(args: &Args, items: &mut Items, session: &mut Session, end: &mut End) -> Result<()> {
+    while let Some(item) = end.next(items, session)? {
+        if args.deadlock {
+            two_way::read_too_early(session, end)?;
+        }
+        end.wait(session, |pipe, block| pipe.write(item, block))?;
+        session.gathered(item, end.pipe.waiting())?;
+        if end.replies.is_some() {
+            end.flush(session)?;
+            two_way::read_reply(session, end)?;
+        }
+    }
+    end.wait(session, BatchWriter::goodbye)
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use common::session::Session;
 use pipe_demo::fifo::FifoWriter;
 
-use crate::End;
+use crate::end::End;
 
 /// Reads the reply to the item that was written last.
 pub fn read_reply(session: &mut Session, end: &mut End) -> Result<()> {
