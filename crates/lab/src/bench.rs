@@ -161,7 +161,8 @@ pub fn bench(args: &Args) -> Result<bool> {
             let can = |s: &&&subject::Subject| match pattern {
                 Pattern::RoundTrip => s.round_trip.is_some(),
                 Pattern::Many => s.takes != subject::Takes::OneEach,
-                _ => true,
+                Pattern::Paced => s.version_of.is_none(),
+                Pattern::Stream => true,
             };
             rows.extend(
                 subjects

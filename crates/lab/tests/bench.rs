@@ -202,6 +202,7 @@ mod released {
             r#""pipe" "paced""#,
             r#""pipe" "round-trip""#,
             r#""pipe" "stream""#,
+            r#""pipe" "stream""#,
             r#""shm" "paced""#,
             r#""shm" "stream""#,
         ];
@@ -231,7 +232,7 @@ mod released {
     }
 
     #[test]
-    fn a_pipe_costs_a_call_an_item_and_a_ring_at_most_a_wake_and_a_wait() {
+    fn a_pipe_shares_its_calls_and_a_ring_needs_at_most_a_wake_and_a_wait() {
         let _guard = alone();
         for means in ["ptrace", "tracepoint"] {
             let pattern = ["--pattern", "stream", "--count", "20000"];
@@ -242,9 +243,13 @@ mod released {
                 assert!(printed.contains("refused here"), "{printed}");
                 continue;
             }
-            let calls = |method| number(&row(&all, method, "stream")["per_item"]["system_calls"]["median"]);
-            // Every frame is written on its own. Start-ups differ by a few calls, in thousands of items.
-            assert!(calls("pipe") > 0.98, "{all:#}");
+            let of = |row: &Value| number(&row["per_item"]["system_calls"]["median"]);
+            let calls = |method| of(row(&all, method, "stream"));
+            // Frames travel together when nobody waits for them. Start-ups differ by a few calls, in thousands of items.
+            assert!(calls("pipe") < 0.5, "{all:#}");
+            let mut rows = all["rows"].as_array().expect("rows").iter();
+            let plain = rows.find(|r| r["variant"] == "unbatched").expect("the row");
+            assert!(of(plain) > 0.98, "a write for each frame: {all:#}");
             assert!(calls("mq") > 1.98, "msgsnd and msgrcv: {all:#}");
             assert!(calls("shm") < 2.1, "{all:#}");
         }

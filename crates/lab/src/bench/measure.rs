@@ -295,7 +295,7 @@ fn checked(run: &Run, consumers: &[Value], producers: &[Value]) -> Result<Sample
         ensure!(bytes == items * run.size as f64, "{items} items of {} B, {bytes} B were {verb}", run.size);
         for side in sides {
             let (method, variant) = (side["method"].as_str(), side["variant"].as_str());
-            let (wanted, other) = ((run.subject.method(), run.subject.variant()), (method, variant));
+            let (wanted, other) = ((run.subject.method(), run.subject.reported()), (method, variant));
             ensure!(other == (Some(wanted.0), Some(wanted.1)), "{wanted:?} says that it is {other:?}");
         }
     }

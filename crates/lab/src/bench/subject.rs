@@ -35,6 +35,8 @@ impl Pattern {
 pub struct Subject {
     /// `METHOD:VARIANT`, as the binaries name themselves in their JSON.
     pub name: &'static str,
+    /// What the binaries call the variant, if this is a version of it that has no name of its own.
+    pub version_of: Option<&'static str>,
     /// What does the same with nothing around it.
     pub bare: Bare,
     /// What both sides are told. `{addr}` stands for a free address.
@@ -65,6 +67,11 @@ impl Subject {
         self.name.split_once(':').map_or(self.name, |(method, _)| method)
     }
 
+    /// The variant, as the binaries report it.
+    pub fn reported(&self) -> &'static str {
+        self.version_of.unwrap_or(self.variant())
+    }
+
     /// `"ring"`
     pub fn variant(&self) -> &'static str {
         self.name.split_once(':').map_or("", |(_, variant)| variant)
@@ -84,7 +91,7 @@ pub fn slots(size: usize) -> usize {
 }
 
 const fn subject(name: &'static str, bare: Bare, both: &'static [&'static str]) -> Subject {
-    Subject { name, bare, both, producer: &[], round_trip: None, takes: Takes::OneEach }
+    Subject { name, version_of: None, bare, both, producer: &[], round_trip: None, takes: Takes::OneEach }
 }
 
 const fn buffer(name: &'static str, both: &'static [&'static str]) -> Subject {
@@ -103,9 +110,15 @@ const fn answered(
     Subject { round_trip: Some([both, producer]), ..subject }
 }
 
+/// Another version of a variant, which the producer is told to be: it differs where there is something to share.
+const fn version(of: &'static str, producer: &'static [&'static str], subject: Subject) -> Subject {
+    Subject { version_of: Some(of), producer, ..subject }
+}
+
 /// In the order of the study notes.
 pub static SUBJECTS: &[Subject] = &[
     many(Producers, answered(subject("pipe:fifo", Bare::Pipe, &[]), &["--duplex"], &[])),
+    version("fifo", &["--unbatched"], subject("pipe:unbatched", Bare::Pipe, &[])),
     many(Both, answered(subject("mq:sysv", Bare::Sysv, &["--api", "sysv"]), &[], &["--rendezvous"])),
     many(Both, answered(subject("mq:posix", Bare::Posix, &["--api", "posix"]), &[], &["--rendezvous"])),
     many(Both, buffer("shm:semaphore", &["--sync", "semaphore"])),
