@@ -68,11 +68,25 @@ impl Header {
 /// # Panics
 /// If `item` is shorter than a header.
 pub fn seal(item: &mut [u8], header: &Header) {
+    seal_at(item, header, || header.sent_ns);
+}
+
+/// The same with the time of this moment.
+///
+/// # Panics
+/// As [`seal`].
+pub fn seal_now(item: &mut [u8], header: &Header) {
+    seal_at(item, header, now_ns);
+}
+
+fn seal_at(item: &mut [u8], header: &Header, time: impl FnOnce() -> u64) {
     let (head, payload) = item.split_at_mut(HEADER);
     head[0..8].copy_from_slice(&header.stream.to_le_bytes());
     head[8..16].copy_from_slice(&header.seq.to_le_bytes());
-    head[16..24].copy_from_slice(&header.sent_ns.to_le_bytes());
     head[24..28].copy_from_slice(&header.pid.to_le_bytes());
+    // Last: a processor that reads in one piece what it has just written in several waits until that is all in its
+    // cache, which it is after the look at the clock.
+    head[16..24].copy_from_slice(&time().to_le_bytes());
     let mut crc = crc32fast::Hasher::new();
     crc.update(&head[..CHECKED]);
     crc.update(payload);

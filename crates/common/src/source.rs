@@ -110,15 +110,15 @@ impl Items {
             return Ok(None);
         }
         let item = &mut self.buffer[..HEADER + len];
-        let header = Header { stream: self.stream, seq: self.seq, sent_ns: now_ns(), pid: self.pid, crc: 0 };
-        item::seal(item, &header);
+        let header = Header { stream: self.stream, seq: self.seq, sent_ns: 0, pid: self.pid, crc: 0 };
+        item::seal_now(item, &header);
         self.seq += 1;
         Ok(Some(item))
     }
 
     /// The next item in pieces, for a channel in which it can be built in place: `put(session, offset, bytes)`
-    /// is called for the payload's pieces, and for the header last. Nothing is put where there is no item, so
-    /// the first call may wait for room. The item's header and encoded length.
+    /// is called for the payload's pieces, and for the header last, or for all of a short item. Nothing is put where
+    /// there is no item, so the first call may wait for room. The item's header and encoded length.
     ///
     /// # Errors
     /// As [`Items::next`], and what `put` fails with.
@@ -131,8 +131,7 @@ impl Items {
             // In one piece, and hashed as one: to combine two checksums takes longer than to make both. A line is
             // found in a buffer that holds the longest, so it is in one piece already.
             let Some(item) = self.next(session)? else { return Ok(None) };
-            put(session, HEADER, &item[HEADER..])?;
-            put(session, 0, &item[..HEADER])?;
+            put(session, 0, item)?;
             return Ok(item.first_chunk().map(|head| (*head, item.len())));
         }
         if !self.another(session)? {
@@ -215,9 +214,12 @@ fn generate(seq: u64, offset: usize, payload: &mut [u8]) {
     if offset == 0 {
         let mut stamp = *b"item 0000000000 ";
         let mut n = seq;
-        for digit in stamp[5..15].iter_mut().rev() {
-            *digit = b'0' + (n % 10) as u8;
-            n /= 10;
+        for two in stamp[5..15].rchunks_exact_mut(2) {
+            two.copy_from_slice(&[b'0' + (n / 10 % 10) as u8, b'0' + (n % 10) as u8]);
+            n /= 100;
+            if n == 0 {
+                break;
+            }
         }
         let n = payload.len().min(stamp.len());
         payload[..n].copy_from_slice(&stamp[..n]);

@@ -3,16 +3,17 @@
 use std::io;
 
 use anyhow::Result;
-use common::item::{Check, HEADER, Header};
+use common::item::{self, Check, HEADER, Header};
 use common::session::Session;
 use mmap_demo::reader::Record;
 
 /// Hashes a record through a small buffer, however long it is: its item's header, if it is intact.
 pub fn check(record: &Record<'_>, piece: &mut [u8]) -> io::Result<Option<Header>> {
-    let mut head = [0; HEADER];
-    if record.len() < HEADER {
-        return Ok(None);
+    if let Some(whole) = piece.get_mut(..record.len()) {
+        record.read_at(0, whole)?;
+        return Ok(item::open(whole).map(|(header, _)| header));
     }
+    let mut head = [0; HEADER];
     record.read_at(0, &mut head)?;
     let mut check = Check::new(&head);
     let mut at = HEADER;
