@@ -188,7 +188,7 @@ pub(crate) fn bury(
     if let Some(record) = record
         && died > 0
     {
-        record.died += died as u64;
+        record.died = record.died.saturating_add(died as u64);
         registry::write(channel, record)?;
     }
     forget_dead(guard, channel, attached)
@@ -211,7 +211,7 @@ pub(crate) fn leave(
     let mut record = registry::read(channel)?;
     if let Some(record) = &mut record {
         match how {
-            Leaving::Failed => record.died += 1,
+            Leaving::Failed => record.died = record.died.saturating_add(1),
             Leaving::Finished | Leaving::Stopped => record.goodbye = guard.living(Role::Producer)? == 1,
             Leaving::Consumer => {}
         }

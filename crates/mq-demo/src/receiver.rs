@@ -154,7 +154,7 @@ impl Receiver {
             // The first look at this queue.
             if let Some(queue) = Queue::of(&self.channel, &record)? {
                 // Whoever goes on from an old queue to a new one was counted there.
-                record.consumers += u64::from(self.open.is_none());
+                record.consumers = record.consumers.saturating_add(u64::from(self.open.is_none()));
                 registry::write(&self.channel, &record)?;
                 self.open = Some((record.clone(), queue));
             }

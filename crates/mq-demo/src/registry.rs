@@ -149,9 +149,10 @@ pub fn read(channel: &Channel) -> io::Result<Option<Record>> {
         return Ok(None);
     }
     let path = channel.path();
-    let text = str::from_utf8(&bytes).unwrap_or_default();
+    // A byte that is no text is damage in its line, and no reason to take the file for somebody else's.
+    let text = String::from_utf8_lossy(&bytes);
     let whole = bytes.len() == LENGTH;
-    match Record::parse(text) {
+    match Record::parse(&text) {
         Ok(record) if whole => Ok(Some(record)),
         Err(MAGIC) => {
             let why = format!("{} is no queue's file; move it away, or use another --name", path.display());

@@ -62,7 +62,7 @@ impl Sender {
                 }
             };
             record.goodbye = false;
-            record.producers += 1;
+            record.producers = record.producers.saturating_add(1);
             registry::write(&channel, &record)?;
             Ok((record, queue))
         })();

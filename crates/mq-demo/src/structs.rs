@@ -104,7 +104,7 @@ impl Struct {
             2 => {
                 let (len, text) = bytes.split_first_chunk()?;
                 // The sender's claim is checked against what came.
-                let whole = usize::from(u16::from_le_bytes(*len)) == text.len();
+                let whole = usize::from(u16::from_le_bytes(*len)) == text.len() && text.len() <= LONGEST_TEXT;
                 whole.then(|| String::from_utf8(text.to_vec()).ok().map(Struct::Text))?
             }
             3 => {
