@@ -102,10 +102,10 @@ fn install() -> Result<SigAction, Errno> {
     unsafe { sigaction(Signal::SIGBUS, &action) }
 }
 
-extern "C" fn on_sigbus(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+extern "C" fn on_sigbus(signal: i32, about: *mut libc::siginfo_t, context: *mut libc::c_void) {
     let errno = Errno::last_raw();
     // SAFETY: the kernel passes a valid siginfo_t to a handler with SA_SIGINFO.
-    let info = unsafe { &*info };
+    let info = unsafe { &*about };
     // SAFETY: for SIGBUS the union holds an address.
     let address = unsafe { info.si_addr() } as usize;
     let hit = SLOTS.iter().find(|slot| {
@@ -113,10 +113,18 @@ extern "C" fn on_sigbus(_: i32, info: *mut libc::siginfo_t, _: *mut libc::c_void
         address.wrapping_sub(start) < len
     });
     if !hit.is_some_and(put_zeroes_over) {
-        // Not about a file of ours: the instruction runs again and meets what SIGBUS meant before.
+        // Not about a file of ours.
+        // (If there is none yet, the handler is being installed: the instruction runs again until it is.)
         if let Some(Ok(before)) = BEFORE.get() {
-            // SAFETY: puts back the action that was in force before `install`.
-            let _ = unsafe { sigaction(Signal::SIGBUS, before) };
+            match before.handler() {
+                // Another guard's turn. Ours stays where it is: the next signal can be about a file of ours again.
+                SigHandler::SigAction(next) => next(signal, about, context),
+                _ => {
+                    // SAFETY: puts back the action that was in force before `install`. The instruction runs again and
+                    // meets it.
+                    let _ = unsafe { sigaction(Signal::SIGBUS, before) };
+                }
+            }
         }
     }
     Errno::set_raw(errno); // the interrupted code may be about to look at it
