@@ -3,7 +3,7 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --release --bin ipc-lab --
 
-.PHONY: help build demo test lint copy-test bench docs ps clean-ipc pictures
+.PHONY: help build demo test lint copy-test bench docs ps clean-ipc pictures fuzz fuzz-keep
 
 help: ## what can be made
 	@echo "make demo              build all, play every pair, send a real file through each (FILE=… for another)"
@@ -11,6 +11,7 @@ help: ## what can be made
 	@echo "make ps                every channel of this machine: who holds it, how full it is, whether they are dead"
 	@echo "make clean-ipc         remove what killed processes have left behind, and nothing else"
 	@echo "make test              all tests"
+	@echo "make fuzz              invent bytes for every decoder, ten minutes for each (TIME=60, TARGET=pipe); fuzz-keep: keep what is new"
 	@echo "make lint              formatting, clippy and rustdoc, without a warning"
 	@echo "make bench             what an item costs by each mechanism: rates, latencies, CPU time, system calls"
 	@echo "make docs              the guide as a website in target/book, in English and Korean"
@@ -61,3 +62,32 @@ docs: $(MDBOOK)/bin/mdbook
 
 $(MDBOOK)/bin/mdbook:
 	$(CARGO) install mdbook --version $(MDBOOK_VERSION) --locked --root $(MDBOOK) --no-default-features --features search
+
+# What invents inputs for the functions in crates/fuzz: libFuzzer, with the sanitizers of a compiler that is not
+# stable. The stable one has them, too, and gives them out when it is asked so.
+FUZZ_VERSION = 0.13.1
+FUZZ = target/tools/cargo-fuzz-$(FUZZ_VERSION)
+CARGO_FUZZ = RUSTC_BOOTSTRAP=1 $(FUZZ)/bin/cargo-fuzz fuzz
+FUZZ_IN = --fuzz-dir crates/fuzz/fuzz --target-dir target/fuzz
+CORPUS = crates/fuzz/fuzz/corpus
+TARGET = item pipe socket rpc_request rpc_reply mq shm mmap
+TIME = 600
+
+# New inputs go to target/fuzz/corpus; what went wrong to crates/fuzz/fuzz/artifacts.
+fuzz: $(FUZZ)/bin/cargo-fuzz
+	@for target in $(TARGET); do \
+	  mkdir -p target/fuzz/corpus/$$target && \
+	  $(CARGO_FUZZ) run $(FUZZ_IN) $$target target/fuzz/corpus/$$target $(CORPUS)/$$target crates/fuzz/regressions -- \
+	    -max_total_time=$(TIME) -max_len=1024 -timeout=10 -print_final_stats=1 || exit; \
+	done
+
+# Of what was found, whatever reaches code that the corpus does not reach.
+fuzz-keep: $(FUZZ)/bin/cargo-fuzz
+	@for target in $(TARGET); do \
+	  $(CARGO_FUZZ) run $(FUZZ_IN) $$target $(CORPUS)/$$target target/fuzz/corpus/$$target -- \
+	    -merge=1 -use_counters=0 || exit; \
+	done
+
+$(FUZZ)/bin/cargo-fuzz:
+	@c++ --version >/dev/null || { echo "libFuzzer is C++: install g++ or clang"; exit 1; }
+	$(CARGO) install cargo-fuzz --version $(FUZZ_VERSION) --locked --root $(FUZZ)
