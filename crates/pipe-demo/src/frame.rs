@@ -154,13 +154,7 @@ impl FrameReader {
         let Some(header) = self.buffer[self.start..self.end].first_chunk::<HEADER>() else { return Ok(None) };
         let [a, b, c, d, e, f, g, h] = *header;
         let (length, kind) = (u32::from_le_bytes([a, b, c, d]) as usize, u32::from_le_bytes([e, f, g, h]));
-        let fits = match kind {
-            DATA => (1..=MAX_BODY).contains(&length),
-            GOODBYE => length == 0,
-            HELLO => length == VERSION.len(),
-            _ => false,
-        };
-        if !fits {
+        if !matches!((kind, length), (DATA, 1..=MAX_BODY) | (GOODBYE, 0) | (HELLO, 8)) {
             return Err(no_frame(&format!("a frame of kind {kind} that claims {length} bytes")));
         }
         Ok(Some((length, kind)))
