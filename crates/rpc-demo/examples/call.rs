@@ -9,8 +9,9 @@ use std::process::Command;
 use common::place::Place;
 use rpc_demo::client::Client;
 use rpc_demo::error::RpcError;
+use rpc_demo::pipeline::Pipeline;
 use rpc_demo::retry::Terms;
-use rpc_demo::service::{Counters, Fault, Receipt, Service};
+use rpc_demo::service::{Counters, Fault, Receipt, SUM, Service};
 use rpc_demo::skeleton::ServerStub;
 use socket_demo::consumer::Received;
 use socket_demo::endpoint::Address;
@@ -77,6 +78,18 @@ fn child(name: &str) -> io::Result<()> {
     assert_ne!(client.ran_in(), std::process::id());
     assert_eq!(client.put(b"hello")?, Receipt { number: 1, bytes: 5 });
     assert!(matches!(client.divide(1, 0), Err(RpcError::Remote(Fault::DivisionByZero))));
+
+    // Several at once, over a connection of their own.
+    dial.connect(true)?;
+    let link = dial.greet(true)?.ok_or(io::ErrorKind::ConnectionReset)?;
+    let mut pipeline = Pipeline::new(link, RandomState::new().hash_one(()), Terms::default(), 3);
+    for n in 1..=3 {
+        pipeline.begin(SUM, |args| args.i64s(&[n, n]))?;
+    }
+    for n in 1..=3 {
+        assert_eq!(pipeline.receive(true, |result| result.i64())?.result, n + n);
+    }
+    pipeline.leave();
     client.exchange.leave();
     Ok(())
 }

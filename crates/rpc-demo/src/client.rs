@@ -81,28 +81,37 @@ impl Client {
         if !self.exchange.is_under_way(procedure)? {
             marshal(self.exchange.begin(procedure));
         }
-        let mut reply = Unmarshal::new(self.exchange.finish()?);
-        let malformed = |_| RpcError::Protocol("its length is wrong".into());
-        let header = ReplyHeader::unmarshal(&mut reply).map_err(malformed)?;
-        let fault = Fault::from_status(header.status);
-        if header.status == 0 || fault.is_of_the_procedure() {
-            self.ran_in = header.pid;
-        }
-        match fault {
-            _ if header.status == 0 => {}
-            Fault::Forgotten => {
-                let why = format!("the server answered: {fault}");
-                return Err(RpcError::Unanswered(why, Outcome::Unknown));
-            }
-            fault => return Err(RpcError::Remote(fault)),
-        }
-        let result = unmarshal(&mut reply).map_err(malformed)?;
-        reply.end().map_err(malformed)?;
-        Ok(result)
+        read_reply(self.exchange.finish()?, &mut self.ran_in, unmarshal)
     }
 
     /// In which process the last call ran.
     pub fn ran_in(&self) -> u32 {
         self.ran_in
     }
+}
+
+/// Step 5, and in which process the call `ran_in`, if it ran.
+pub(crate) fn read_reply<T>(
+    reply: &[u8],
+    ran_in: &mut u32,
+    unmarshal: impl FnOnce(&mut Unmarshal<'_>) -> Result<T, Malformed>,
+) -> Result<T, RpcError> {
+    let mut reply = Unmarshal::new(reply);
+    let malformed = |_| RpcError::Protocol("its length is wrong".into());
+    let header = ReplyHeader::unmarshal(&mut reply).map_err(malformed)?;
+    let fault = Fault::from_status(header.status);
+    if header.status == 0 || fault.is_of_the_procedure() {
+        *ran_in = header.pid;
+    }
+    match fault {
+        _ if header.status == 0 => {}
+        Fault::Forgotten => {
+            let why = format!("the server answered: {fault}");
+            return Err(RpcError::Unanswered(why, Outcome::Unknown));
+        }
+        fault => return Err(RpcError::Remote(fault)),
+    }
+    let result = unmarshal(&mut reply).map_err(malformed)?;
+    reply.end().map_err(malformed)?;
+    Ok(result)
 }

@@ -16,7 +16,7 @@
 //!
 //! Read in this order: [`service`] (what both sides agree upon), [`marshal`] (values as bytes), [`message`] (what
 //! stands before them), [`client`], [`skeleton`]. Then what a local call never needed: [`error`], [`retry`],
-//! [`once`].
+//! [`once`]. And then what makes it fast: [`pipeline`], [`resend`], [`leave`].
 //!
 //! See also: A. D. Birrell, B. J. Nelson, *Implementing Remote Procedure Calls* (1984); RFC 5531 (ONC RPC).
 
@@ -27,9 +27,12 @@ pub mod client;
 pub mod drop_replies;
 pub mod error;
 pub mod exchange;
+pub mod leave;
 pub mod marshal;
 pub mod message;
 pub mod once;
+pub mod pipeline;
+pub mod resend;
 pub mod retry;
 pub mod service;
 pub mod skeleton;

@@ -33,6 +33,9 @@ pub const REPLY_HEADER: usize = 16;
 /// The longest reply body that a client takes, in bytes. All results are short.
 pub const MAX_REPLY: usize = 1024;
 
+/// How many calls of one client may be under way: a server remembers the replies to so many, the newest.
+pub const WINDOW: usize = 64;
+
 /// What the server is to do with a request that it has run already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Semantics {

@@ -1,14 +1,15 @@
 //! At most once: the server's memory of what it has run, so that a call that comes again need not run again.
 //!
 //! ```text
-//!  stream (a client)   its newest call   the reply to it
-//!  9f3c1d…             7                 REPLY 7, pid, 0, …      call 7 comes again: this is sent again
-//!  02b7e4…             3                 REPLY 3, pid, 0, …      call 2 comes again: too old, refused
+//!  stream (a client)   its newest call   the replies to the newest WINDOW
+//!  9f3c1d…             7                 … REPLY 6, REPLY 7         call 7 comes again: its reply is sent again
+//!  02b7e4…             300               REPLY 237 … REPLY 300      call 200 comes again: too old, refused
 //! ```
 //!
-//! *Guarantees.* One reply for each client is enough: a client asks for call 8 only when it has the reply to
-//! call 7, or has given it up. So memory is bounded by [`CLIENTS`] replies, however many calls there are. When
-//! one more client comes, the one that has been silent the longest is forgotten.
+//! *Guarantees.* So many replies for each client are enough: a client has no more than [`WINDOW`] calls under way, so it
+//! asks for call 300 only when it has the reply to call 236, or has given it up. (One at a time, one reply would do.)
+//! So memory is bounded by [`CLIENTS`] times as many replies, however many calls there are. When one more client comes,
+//! the one that has been silent the longest is forgotten.
 //!
 //! *Limits.* The memory is this process's: it dies with it. A request that says that it has been sent before,
 //! from a client of which nothing is known (it was forgotten, or its call went to a server before this one),
@@ -20,7 +21,7 @@
 
 use std::collections::HashMap;
 
-use crate::message::RequestHeader;
+use crate::message::{RequestHeader, WINDOW};
 
 /// How many clients are remembered.
 pub const CLIENTS: usize = 1024;
@@ -36,31 +37,44 @@ pub enum Known<'a> {
     Unknown,
 }
 
-/// The newest call of each client, and its reply.
+/// The newest calls of each client, and their replies.
 #[derive(Debug, Default)]
 pub struct Once {
-    clients: HashMap<u64, Newest>,
+    clients: HashMap<u64, Client>,
     /// Counts up: who was heard last.
     now: u64,
 }
 
 #[derive(Debug)]
-struct Newest {
-    call: u64,
-    reply: Vec<u8>,
+struct Client {
+    /// What it asked for before this call, it asked somebody else.
+    first: u64,
+    newest: u64,
+    /// Call n is at n modulo [`WINDOW`], so a newer one takes the place of one that is too old.
+    replies: Vec<(u64, Vec<u8>)>,
     heard: u64,
+}
+
+impl Client {
+    fn reply(&self, call: u64) -> Option<&[u8]> {
+        // Empty is a place that nothing has been put in: the shortest reply has a header.
+        let (of, reply) = self.replies.get(call as usize % WINDOW)?;
+        (*of == call && !reply.is_empty()).then_some(reply)
+    }
 }
 
 impl Once {
     /// What is known of this request.
     pub fn look_up(&self, request: &RequestHeader) -> Known<'_> {
+        let call = request.call;
         match self.clients.get(&request.stream) {
-            Some(newest) if request.call == newest.call => Known::Ran(Some(&newest.reply)),
-            Some(newest) if request.call < newest.call => Known::Ran(None),
-            Some(_) => Known::New,
+            Some(client) if client.reply(call).is_some() => Known::Ran(client.reply(call)),
+            Some(client) if call.saturating_add(WINDOW as u64) <= client.newest => Known::Ran(None),
+            // Of its newest calls every one that ran here is remembered.
+            Some(client) if call >= client.first => Known::New,
             // The first sending of all comes once: a connection neither doubles nor reorders.
-            None if request.attempt <= 1 => Known::New,
-            None => Known::Unknown,
+            _ if request.attempt <= 1 => Known::New,
+            _ => Known::Unknown,
         }
     }
 
@@ -74,17 +88,27 @@ impl Once {
         self.now += 1;
         if self.clients.len() >= CLIENTS && !self.clients.contains_key(&request.stream) {
             let silent =
-                self.clients.iter().min_by_key(|(_, newest)| newest.heard).map(|(stream, _)| *stream);
+                self.clients.iter().min_by_key(|(_, client)| client.heard).map(|(stream, _)| *stream);
             silent.and_then(|stream| self.clients.remove(&stream));
         }
-        let empty = || Newest { call: 0, reply: Vec::new(), heard: 0 };
-        let newest = self.clients.entry(request.stream).or_insert_with(empty);
-        if request.call >= newest.call {
-            newest.call = request.call;
-            newest.reply.clear();
-            newest.reply.extend_from_slice(reply);
+        let (call, slot) = (request.call, request.call as usize % WINDOW);
+        let client = self.clients.entry(request.stream).or_insert_with(|| Client {
+            first: call,
+            newest: call,
+            replies: Vec::new(),
+            heard: 0,
+        });
+        client.heard = self.now;
+        client.newest = client.newest.max(call);
+        if client.replies.len() <= slot {
+            client.replies.resize(slot + 1, (0, Vec::new()));
         }
-        newest.heard = self.now;
+        let (of, kept) = &mut client.replies[slot];
+        if call >= *of {
+            *of = call;
+            kept.clear();
+            kept.extend_from_slice(reply);
+        }
     }
 }
 
@@ -108,7 +132,40 @@ mod tests {
         assert_eq!(once.look_up(&request(1, 2, 2)), Known::New);
         once.remember(&request(1, 2, 2), b"two");
         assert_eq!(once.look_up(&request(1, 2, 3)), Known::Ran(Some(b"two")));
-        assert_eq!(once.look_up(&request(1, 1, 2)), Known::Ran(None), "the client has its reply");
+    }
+
+    #[test]
+    fn so_many_calls_are_remembered_as_may_be_under_way() {
+        let mut once = Once::default();
+        let window = WINDOW as u64;
+        // The first two come in the other order, as after a broken connection.
+        for call in [11, 10].into_iter().chain(12..10 + 3 * window) {
+            assert_eq!(once.look_up(&request(1, call, 1)), Known::New, "{call}");
+            once.remember(&request(1, call, 1), &call.to_le_bytes());
+        }
+        let newest = 9 + 3 * window;
+        for call in newest + 1 - window..=newest {
+            assert_eq!(once.look_up(&request(1, call, 2)), Known::Ran(Some(&call.to_le_bytes())), "{call}");
+        }
+        for call in 0..newest + 1 - window {
+            assert_eq!(
+                once.look_up(&request(1, call, 2)),
+                Known::Ran(None),
+                "{call}: the client has its reply"
+            );
+        }
+        assert!(once.clients[&1].replies.len() <= WINDOW);
+    }
+
+    #[test]
+    fn what_an_heir_was_not_asked_for_first_may_have_run_elsewhere() {
+        let mut once = Once::default();
+        // Calls 1 to 7 went to another server, of which 6 and 7 certainly did not run.
+        once.remember(&request(1, 6, 1), b"six");
+        assert_eq!(once.look_up(&request(1, 5, 2)), Known::Unknown);
+        assert_eq!(once.look_up(&request(1, 7, 1)), Known::New);
+        assert_eq!(once.look_up(&request(1, 0, 2)), Known::Unknown, "an empty place is no reply");
+        assert_eq!(once.look_up(&request(1, 5, 1)), Known::New);
     }
 
     #[test]

@@ -16,7 +16,7 @@
 //! unknown procedures are answered with a fault; the connection stays.
 //!
 //! *Limits.* One request at a time, whoever it is from: the service needs no locks, and a slow procedure is
-//! slow for all.
+//! slow for all; also for a reply that is to be written together with that of the next request.
 
 use std::io;
 use std::time::Duration;
@@ -150,9 +150,10 @@ impl ServerStub {
         header.marshal(&mut self.reply).raw(self.result.bytes());
     }
 
-    /// Sends the reply that [`ServerStub::run`] has made ready.
+    /// Sends the reply that [`ServerStub::run`] has made ready; together with others, if more requests were read with
+    /// this one.
     pub fn answer(&mut self) {
-        self.requests.answer(REPLY, self.reply.bytes());
+        self.requests.answer_soon(REPLY, self.reply.bytes());
     }
 
     /// The bodies of the request that was received last and of its reply.

@@ -247,16 +247,19 @@ fn a_request_id_is_run_once_or_again_as_it_asks() {
     assert_eq!(ask(1, 1, MOST, 2), (0, Some(1)), "answered from memory");
     assert_eq!(ask(2, 1, MOST, 1), (0, Some(2)), "another client's call 1");
     assert_eq!(ask(1, 2, MOST, 1), (0, Some(3)));
-    assert_eq!(ask(1, 1, MOST, 3), (5, None), "its client has gone on, so the reply has not been kept");
+    assert_eq!(ask(1, 1, MOST, 3), (0, Some(1)), "several may be under way, so it is still there");
     assert_eq!(ask(1, 2, LEAST, 2), (0, Some(4)), "run again");
     assert_eq!(ask(1, 3, MOST, 2), (0, Some(5)), "the first attempt did not come here");
     assert_eq!(ask(9, 1, MOST, 2), (5, None), "who is that, and where was it sent first?");
     assert_eq!(ask(9, 1, LEAST, 2), (0, Some(6)));
     assert_eq!(ask(1, 4, 9, 1), (2, None), "no such semantics");
-    client.write_all(&frame(2, &10u64.to_le_bytes())).expect("write");
+    assert_eq!(ask(1, 66, MOST, 1), (0, Some(7)));
+    assert_eq!(ask(1, 2, MOST, 3), (5, None), "its client has gone on, so the reply has not been kept");
+    assert_eq!(ask(1, 3, MOST, 3), (0, Some(5)), "the oldest of the newest 64");
+    client.write_all(&frame(2, &13u64.to_le_bytes())).expect("write");
     let server = server.end().expect(0);
     let numbers = ["executed", "executed_twice", "remembered"].map(|key| server.number(key));
-    assert_eq!(numbers, [6, 1, 1]);
+    assert_eq!(numbers, [7, 1, 3]);
 }
 
 #[test]

@@ -150,6 +150,11 @@ impl Consumer {
         self.server.send(self.from, kind, body);
     }
 
+    /// The same, but the frame may wait for others: see [`Server::send_soon`].
+    pub fn answer_soon(&mut self, kind: u32, body: &[u8]) {
+        self.server.send_soon(self.from, kind, body);
+    }
+
     /// Leaves: tells every producer, if it can be told at once, how many of its items were taken.
     pub fn leave(&mut self) {
         self.server.leave();

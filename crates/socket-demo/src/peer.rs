@@ -16,6 +16,11 @@ use crate::endpoint::Connection;
 use crate::frame::{self, Rules};
 use crate::framing::{self, Reader};
 
+/// When so much time has passed since the last write, the other side may be waiting: see `batch.rs`.
+const SILENCE: Duration = Duration::from_micros(50);
+/// So many bytes are gathered, and no more.
+const ENOUGH: usize = 64 << 10;
+
 /// The server's end of a connection.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -25,6 +30,10 @@ pub(crate) struct Peer {
     pub readable: bool,
     /// Frames of which the other side has not yet taken all.
     pub outbox: VecDeque<Vec<u8>>,
+    /// Frames that wait to be written with others.
+    gathered: Vec<u8>,
+    /// When it was written to last.
+    wrote: Option<Instant>,
     /// It has said HELLO.
     pub greeted: bool,
     /// Frames handed out, but for HELLO and GOODBYE.
@@ -41,6 +50,8 @@ impl Peer {
             connection,
             readable: true,
             outbox: VecDeque::new(),
+            gathered: Vec::new(),
+            wrote: None,
             greeted: false,
             taken: 0,
             begun: Some(Instant::now()),
@@ -82,7 +93,8 @@ impl Peer {
                     self.begun = None;
                     break kind;
                 }
-                None if !std::mem::take(&mut self.readable) => return Ok(None),
+                // Nothing is at hand that could be answered together with what has been.
+                None if !self.write_gathered() || !std::mem::take(&mut self.readable) => return Ok(None),
                 None => match self.reader.fill(&self.connection) {
                     Ok(0) => return self.ended(),
                     Ok(_) => {}
@@ -130,8 +142,28 @@ impl Peer {
     pub(crate) fn send(&mut self, kind: u32, body: &[u8]) {
         // Our own frames are never too long for the header to say.
         let Ok(frame) = framing::encode(&self.connection, kind, body) else { return };
-        self.outbox.push_back(frame);
+        self.outbox.extend([std::mem::take(&mut self.gathered), frame].into_iter().filter(|f| !f.is_empty()));
         self.flush();
+    }
+
+    /// Sends a frame together with others, if it follows another closely. A packet goes by itself.
+    pub(crate) fn send_soon(&mut self, kind: u32, body: &[u8]) {
+        let silence = self.wrote.is_none_or(|wrote| wrote.elapsed() >= SILENCE);
+        if silence || self.connection.packets || self.gathered.len() + body.len() > ENOUGH {
+            return self.send(kind, body);
+        }
+        let Ok(header) = frame::header(kind, body.len()) else { return };
+        self.gathered.extend_from_slice(&header);
+        self.gathered.extend_from_slice(body);
+    }
+
+    /// Writes what was gathered: whether the other side has taken all there was for it.
+    pub(crate) fn write_gathered(&mut self) -> bool {
+        if !self.gathered.is_empty() {
+            self.outbox.push_back(std::mem::take(&mut self.gathered));
+            self.flush();
+        }
+        self.outbox.is_empty()
     }
 
     /// Writes what the other side takes now. An error comes to light at the next read.
@@ -139,7 +171,10 @@ impl Peer {
         while let Some(frame) = self.outbox.front_mut() {
             match nix::unistd::write(&self.connection, frame) {
                 Ok(n) if n < frame.len() => drop(frame.drain(..n)),
-                Ok(_) => drop(self.outbox.pop_front()),
+                Ok(_) => {
+                    self.outbox.pop_front();
+                    self.wrote = Some(Instant::now());
+                }
                 Err(Errno::EINTR) => {}
                 Err(Errno::EAGAIN) => return,
                 Err(_) => self.outbox.clear(),

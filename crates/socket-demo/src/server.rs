@@ -13,8 +13,8 @@
 //! that one who always has something to say does not keep the others waiting. Whoever sends what it should
 //! not is closed, and so is whoever begins a frame and does not end it within [`FRAME_DEADLINE`], or connects and
 //! does not say HELLO by then; the others go on. Whoever does not read its answers is not read from, so that the
-//! memory for a connection is bounded by its longest frame and one answer. No descriptors left: no spinning, but
-//! another look after 100 ms or when a connection has gone.
+//! memory for a connection is bounded by its longest frame and the answers to what was read at once. No descriptors
+//! left: no spinning, but another look after 100 ms or when a connection has gone.
 //!
 //! *Limits.* What is done with a frame is done by this thread: a slow service is slow for all.
 //!
@@ -140,6 +140,14 @@ impl Server {
         }
     }
 
+    /// The same, but what follows another frame closely is gathered, and written with the next ones by one call: at
+    /// the latest when all that has been read from this connection was handed out and the next event is asked for.
+    pub fn send_soon(&mut self, to: Id, kind: u32, body: &[u8]) {
+        if let Some(peer) = self.peers.get_mut(&to) {
+            peer.send_soon(kind, body);
+        }
+    }
+
     /// What has come of a frame that is not whole, if a connection has one: `50 of 108 bytes`.
     pub fn partial(&self) -> Option<String> {
         self.peers.values().find_map(|peer| peer.reader.partial())
@@ -151,7 +159,9 @@ impl Server {
     }
 
     fn close(&mut self, id: Id) {
-        self.peers.remove(&id);
+        if let Some(mut peer) = self.peers.remove(&id) {
+            peer.write_gathered();
+        }
         self.exhausted = None;
     }
 
@@ -165,7 +175,7 @@ impl Server {
     /// What one connection has for us, or `None` if it must wait for the next round.
     fn turn(&mut self, id: Id) -> Option<Event> {
         let peer = self.peers.get_mut(&id)?;
-        let (greeted, name) = (peer.greeted, peer.connection.peer.clone());
+        let greeted = peer.greeted;
         let end = match peer.next(&self.hello, &self.rules) {
             Ok(None) => match peer.check_deadline(self.deadline) {
                 Ok(()) => return None,
@@ -176,6 +186,7 @@ impl Server {
             Ok(Some(kind)) => return Some(Event::Frame { from: id, kind }),
             Err(e) => Err(e),
         };
+        let name = peer.connection.peer.clone();
         self.close(id);
         Some(match end {
             end if greeted => Event::Gone(name, end),

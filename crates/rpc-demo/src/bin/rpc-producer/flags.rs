@@ -1,10 +1,11 @@
 //! What the producer can be told.
 
+use std::io::{Error, ErrorKind};
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use common::args;
-use rpc_demo::message::Semantics;
+use rpc_demo::message::{Semantics, WINDOW};
 use rpc_demo::retry::Terms;
 
 /// Calls procedures that run in another process: put(item) for each item, or the one that --call names
@@ -23,6 +24,10 @@ pub struct Args {
     /// Call one procedure and print its result: sum N…, divide N N, stats
     #[arg(long, value_name = "PROCEDURE", num_args = 1.., allow_negative_numbers = true, help_heading = "RPC")]
     pub call: Vec<String>,
+    /// How many calls may be under way at once, up to 64: the next is sent before the reply to the last has come.
+    /// Needs --interval 0 or --input
+    #[arg(long, value_name = "N", value_parser = in_flight, default_value = "1", conflicts_with_all = ["call", "trace"], help_heading = "RPC")]
+    pub in_flight: usize,
     /// Show the steps of each call: its arguments, the stub's bytes, where it ran, and the way back
     #[arg(long, help_heading = "RPC")]
     pub trace: bool,
@@ -47,7 +52,23 @@ pub enum Words {
     AtMostOnce,
 }
 
+/// Between one call and as many as a server remembers the replies to.
+fn in_flight(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|n| (1..=WINDOW).contains(n));
+    number
+        .ok_or_else(|| format!("it must be 1 to {WINDOW}: a server remembers so many replies of one client"))
+}
+
 impl Args {
+    /// Refuses what does not go together, before anything is created.
+    pub fn check(&self) -> Result<(), Error> {
+        if self.in_flight > 1 && !self.producer.interval().is_zero() {
+            let why = "--in-flight needs --interval 0: with a pause between calls the reply has come before the next";
+            return Err(Error::new(ErrorKind::InvalidInput, why));
+        }
+        Ok(())
+    }
+
     /// On what terms calls are made.
     pub fn terms(&self) -> Terms {
         let semantics = match self.semantics {

@@ -3,6 +3,8 @@
 mod caller;
 mod flags;
 mod meet;
+mod pipelined;
+mod puts;
 mod trace;
 
 use std::io::{self, ErrorKind, Write};
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
 }
 
 fn run(args: &Args, session: &mut Session) -> Result<()> {
+    args.check()?;
     let call = if args.call.is_empty() { None } else { Some(args.call.join(" ").parse::<Call>()?) };
     let channel = Place::open()?.channel(&args.producer.both.name, "rpc.sock");
     let address = Address::of(&args.transport, channel.clone(), args.addr.as_deref(), TCP_ADDRESS)?;
@@ -35,6 +38,9 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     }
     let mut items = Items::new(&args.producer, session)?;
     session.watch(channel.watch()?);
+    if args.in_flight > 1 {
+        return pipelined::run(args, address, &mut items, session);
+    }
     let mut caller = Caller::meet(args, address, items.stream(), session)?;
     let mut done = match &call {
         None => put_all(&mut items, session, &mut caller).context("put"),
