@@ -151,7 +151,8 @@ fn a_server_that_leaves_says_which_calls_it_ran() {
         let client = sandbox.producer(&pair, &["--count", "0", "--interval", "0", "--json"]);
         server.end().expect(0).all_well(3);
         let client = client.end().expect(3);
-        assert!(client.stderr.contains("did not run"), "{}", client.stderr);
+        assert!(client.stderr.contains("; the call did not run"), "{}", client.stderr);
+        assert!(client.stderr.contains("a call that did not run can be sent again"), "{}", client.stderr);
         assert_eq!(client.number("items"), 3);
     }
 }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use common::session::Session;
 use rpc_demo::client::Client;
 use rpc_demo::error::RpcError;
-use rpc_demo::retry::Terms;
+use rpc_demo::retry::{Outcome, Terms};
 use socket_demo::dial::Dial;
 use socket_demo::endpoint::Address;
 
@@ -57,8 +57,11 @@ impl Caller {
             self.client.exchange.again();
             result = self.once(session, what, &call);
         }
-        if result.is_err() && self.client.exchange.outcome().is_some() && self.terms.retries == 0 {
-            session.report.note("a call that got no reply can be sent again: --deadline 1s --retries 3");
+        if let (Err(_), Some(outcome), 0) = (&result, self.client.exchange.outcome(), self.terms.retries)
+            && outcome != Outcome::Ran
+        {
+            let call = if outcome == Outcome::DidNotRun { "did not run" } else { "got no reply" };
+            session.report.note(format!("a call that {call} can be sent again: --deadline 1s --retries 3"));
         }
         result
     }
