@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 use console::Style;
 
 use crate::cast::{Cast, Event};
-use crate::play::say;
+use crate::play::{say, show};
 use crate::stage::private_dir;
 use crate::stop::Stopped;
 
@@ -57,17 +57,17 @@ pub fn copy_test(crates: &[String]) -> Result<bool> {
                 &Style::new().red(),
                 "✗ ",
                 &format!("{name}: no entries below \"## Copy it\" in its README.md"),
-            );
+            )?;
         }
         for (i, entry) in entries.iter().enumerate() {
             let what = format!("{name}: {} ({} files)", entry.title, entry.files.len());
             match try_copy(root, name, entry, &target.join(format!("{name}-{i}"))) {
-                Ok(()) => say(&Style::new().green(), "✓ ", &what),
+                Ok(()) => say(&Style::new().green(), "✓ ", &what)?,
                 Err(e) if e.is::<Stopped>() => return Err(e),
                 Err(e) => {
                     good = false;
-                    say(&Style::new().red(), "✗ ", &what);
-                    println!("{e:#}");
+                    say(&Style::new().red(), "✗ ", &what)?;
+                    show(&format!("{e:#}\n"))?;
                 }
             }
         }

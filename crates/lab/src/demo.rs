@@ -8,7 +8,7 @@ use console::Style;
 use indicatif::HumanCount;
 
 use crate::pairs::Pair;
-use crate::play::{self, say, width};
+use crate::play::{self, say, show, width};
 use crate::send::{Source, send};
 use crate::stage::Stage;
 use crate::stop::Stopped;
@@ -23,46 +23,46 @@ pub fn demo(pairs: &[&Pair], file: Option<&Path>) -> Result<bool> {
     failures.extend(send_all(pairs, &stage, &source)?);
     if failures.is_empty() {
         let text = format!("through {} of {}, what came out is what went in", pairs.len(), pairs.len());
-        println!();
-        say(&Style::new().green().bold(), "✓ ", &text);
+        show("\n")?;
+        say(&Style::new().green().bold(), "✓ ", &text)?;
     }
-    Ok(verdict(&failures))
+    verdict(&failures)
 }
 
 /// Plays the pairs: whether all went well.
 pub fn play(pairs: &[&Pair]) -> Result<bool> {
     let failures = play_all(pairs, &Stage::new(pairs)?)?;
-    Ok(verdict(&failures))
+    verdict(&failures)
 }
 
 fn play_all(pairs: &[&Pair], stage: &Stage) -> Result<Vec<String>> {
     let mut failures = Vec::new();
     for (i, pair) in pairs.iter().enumerate() {
-        heading(&format!("{}/{}  {}", i + 1, pairs.len(), pair.method));
+        heading(&format!("{}/{}  {}", i + 1, pairs.len(), pair.method))?;
         if let Some(why) = failure(play::play(pair, stage))? {
             failures.push(format!("{}: {why}", pair.method));
-            say(&Style::new().red().bold(), "✗ ", &why);
+            say(&Style::new().red().bold(), "✗ ", &why)?;
         }
     }
     Ok(failures)
 }
 
 fn send_all(pairs: &[&Pair], stage: &Stage, source: &Source) -> Result<Vec<String>> {
-    heading("A real file through each of them");
+    heading("A real file through each of them")?;
     let bold = Style::new().bold();
-    say(&bold, "", &source.path.display().to_string());
-    println!("{} bytes, SHA-256 {}\n", HumanCount(source.bytes), &source.sha256[..16]);
-    table::headings();
+    say(&bold, "", &source.path.display().to_string())?;
+    show(&format!("{} bytes, SHA-256 {}\n\n", HumanCount(source.bytes), &source.sha256[..16]))?;
+    table::headings()?;
     let mut failures = Vec::new();
     for pair in pairs {
         let outcome = send(pair, stage, source);
-        table::row(pair, source, outcome.as_ref().ok());
+        table::row(pair, source, outcome.as_ref().ok())?;
         if let Some(why) = failure(outcome)? {
             failures.push(format!("{}: {why}", pair.method));
             let _ = stage.clear();
         }
     }
-    table::legend();
+    table::legend()?;
     Ok(failures)
 }
 
@@ -75,16 +75,16 @@ fn failure<T>(outcome: Result<T>) -> Result<Option<String>> {
     }
 }
 
-fn verdict(failures: &[String]) -> bool {
+fn verdict(failures: &[String]) -> Result<bool> {
     for failure in failures {
-        say(&Style::new().red().bold(), "FAILED  ", failure);
+        say(&Style::new().red().bold(), "FAILED  ", failure)?;
     }
-    failures.is_empty()
+    Ok(failures.is_empty())
 }
 
-fn heading(text: &str) {
+fn heading(text: &str) -> Result<()> {
     let line = "━".repeat(width().saturating_sub(text.chars().count() + 4));
-    println!("\n{}\n", Style::new().bold().reverse().apply_to(format!(" {text} ")).to_string() + " " + &line);
+    show(&format!("\n{} {line}\n\n", Style::new().bold().reverse().apply_to(format!(" {text} "))))
 }
 
 /// The largest library that is the compiler's own: every machine with cargo has it.

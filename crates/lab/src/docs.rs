@@ -48,7 +48,7 @@ pub fn docs() -> Result<bool> {
     }
     let site = site.strip_prefix(top)?.display();
     if good && broken.is_empty() {
-        println!("the guide is in {site}/index.html");
+        crate::play::print(&format!("the guide is in {site}/index.html\n"))?;
     }
     Ok(good && broken.is_empty())
 }

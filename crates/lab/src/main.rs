@@ -83,8 +83,12 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(e) => {
-            eprintln!("error: {e:#}");
-            ExitCode::from(e.downcast_ref().map_or(1, stop::Stopped::status))
+            let stopped = e.downcast_ref::<stop::Stopped>();
+            // A reader who has had enough has made no mistake.
+            if stopped != Some(&stop::Stopped::NOBODY_READS) {
+                eprintln!("error: {e:#}");
+            }
+            ExitCode::from(stopped.map_or(1, stop::Stopped::status))
         }
     }
 }

@@ -9,6 +9,7 @@ use console::{Color, Style, Term};
 use crate::cast::{Cast, Event};
 use crate::pairs::{Pair, Role, Step};
 use crate::stage::Stage;
+use crate::stop::Stopped;
 
 /// A scene takes two or three seconds.
 const LIMIT: Duration = Duration::from_secs(20);
@@ -18,9 +19,9 @@ const LIMIT: Duration = Duration::from_secs(20);
 /// # Errors
 /// When a side does not end with 0, or anything is left behind.
 pub fn play(pair: &Pair, stage: &Stage) -> Result<()> {
-    say(&Style::new().bold(), "", pair.what);
-    say(&Style::new().italic(), "Look: ", pair.look);
-    println!();
+    say(&Style::new().bold(), "", pair.what)?;
+    say(&Style::new().italic(), "Look: ", pair.look)?;
+    show("\n")?;
     let mut scene = Scene { pair, stage, cast: Cast::new(LIMIT), roles: Vec::new(), ended: Vec::new() };
     for step in pair.scene {
         match *step {
@@ -41,9 +42,8 @@ pub fn play(pair: &Pair, stage: &Stage) -> Result<()> {
         Some(file) => format!("all ended with 0, and the file {file} stays: removed"),
         None => "all ended with 0; nothing is left behind".into(),
     };
-    println!();
-    say(&Style::new().green(), "✓ ", &stays);
-    Ok(())
+    show("\n")?;
+    say(&Style::new().green(), "✓ ", &stays)
 }
 
 fn ended(pair: &Pair, role: Role, status: Option<i32>) -> String {
@@ -62,9 +62,9 @@ impl Scene<'_> {
     fn start(&mut self, role: Role, args: &[&str]) -> Result<()> {
         let dashes = if args.is_empty() { "" } else { " -- " };
         let command = format!("cargo run --bin {}{dashes}{}", self.pair.binary(role), args.join(" "));
-        say(&colour(role).bold(), &prefix(role, "$"), &command);
+        say(&colour(role).bold(), &prefix(role, "$"), &command)?;
         let who = self.cast.start(self.stage.command(self.pair, role, args))?;
-        say_line(role, &format!("pid {}", self.cast.pid(who)));
+        say_line(role, &format!("pid {}", self.cast.pid(who)))?;
         self.roles.push(role);
         self.ended.push(None);
         Ok(())
@@ -78,7 +78,7 @@ impl Scene<'_> {
             match event {
                 Event::Line { who, text } => {
                     let role = self.roles[who];
-                    say_line(role, &text);
+                    say_line(role, &text)?;
                     if who == last && enough(&text, false) {
                         return Ok(());
                     }
@@ -90,7 +90,7 @@ impl Scene<'_> {
                             &Style::new().red().bold(),
                             &prefix(self.roles[who], "│"),
                             &format!("ended with {status}"),
-                        );
+                        )?;
                     }
                     if who == last && enough("", true) {
                         return Ok(());
@@ -112,7 +112,7 @@ fn prefix(role: Role, mark: &str) -> String {
 }
 
 /// One line of a side: what it waits for is to be seen, and what is always the same is not in the way.
-fn say_line(role: Role, text: &str) {
+fn say_line(role: Role, text: &str) -> Result<()> {
     let style = match text.split([' ', ':']).next() {
         Some("error" | "warning") => Style::new().red().bold(),
         Some("blocked" | "unblocked") => Style::new().yellow(),
@@ -120,12 +120,12 @@ fn say_line(role: Role, text: &str) {
         _ => Style::new(),
     };
     let prefix = colour(role).apply_to(prefix(role, "│"));
-    print!("{}", wrapped(&prefix.to_string(), &style, text));
+    show(&wrapped(&prefix.to_string(), &style, text))
 }
 
 /// Prints a text, wrapped at the terminal's width, behind a prefix of the same style.
-pub fn say(style: &Style, prefix: &str, text: &str) {
-    print!("{}", said(style, prefix, text));
+pub fn say(style: &Style, prefix: &str, text: &str) -> Result<()> {
+    show(&said(style, prefix, text))
 }
 
 /// What [`say`] prints.
@@ -133,7 +133,15 @@ pub fn said(style: &Style, prefix: &str, text: &str) -> String {
     wrapped(&style.apply_to(prefix).to_string(), style, text)
 }
 
-/// Prints a text. That nobody reads it (`| head`) is no failure.
+/// Prints a text that is there to be watched. That nobody reads it any more (`| head`) is the end of the show.
+pub fn show(text: &str) -> Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => Err(Stopped::NOBODY_READS.into()),
+        shown => shown.context("write to standard output"),
+    }
+}
+
+/// Prints a text that tells what was done. That nobody reads it (`| head`) is no failure.
 pub fn print(text: &str) -> Result<()> {
     match io::stdout().write_all(text.as_bytes()) {
         Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e).context("write to standard output"),

@@ -10,10 +10,13 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 static STOP: AtomicI32 = AtomicI32::new(0);
 
 /// Ended because a signal asked for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stopped(Signal);
 
 impl Stopped {
+    /// Nobody reads what we print any more (`| head`): what the signal says to programs that do not ignore it.
+    pub const NOBODY_READS: Stopped = Stopped(Signal::SIGPIPE);
+
     /// The exit status that says so.
     pub fn status(&self) -> u8 {
         128 + self.0 as u8

@@ -1,6 +1,7 @@
 //! What `ipc-lab demo` finds: with stand-ins for a pair's binaries, which do wrong what they are told to.
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
@@ -94,6 +95,22 @@ fn without_its_binaries_or_its_file_it_does_not_begin() {
     fs::remove_file(dir.path().join("file")).expect("remove");
     let (status, printed) = end(dir.path(), start(dir.path(), "none"));
     assert!(status == Some(1) && printed.contains("error: open "), "{printed}");
+}
+
+#[test]
+fn a_reader_who_has_had_enough_ends_it_without_a_word() {
+    // One hears the first line, the other nothing at all.
+    for first in [true, false] {
+        let (dir, _guard) = stage();
+        let mut demo = start(dir.path(), "none");
+        let mut stdout = demo.stdout.take().expect("piped");
+        if first {
+            stdout.read_exact(&mut [0; 2]).expect("its first bytes");
+        }
+        drop(stdout);
+        let (status, printed) = end(dir.path(), demo);
+        assert!(status == Some(128 + Signal::SIGPIPE as i32) && printed.is_empty(), "{status:?} {printed}");
+    }
 }
 
 #[test]
