@@ -8,6 +8,7 @@
 //! exclusively, which those who have it open would not allow.
 
 use std::fs::{self, TryLockError};
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -222,7 +223,11 @@ fn remove_object(channel: &Channel, names: &place::Channel, _guard: &Guard<'_>) 
                 && let Some(map) = Map::open(&path)?
             {
                 for role in [place::Role::Producer, place::Role::Consumer] {
-                    map.claim(role)?;
+                    match map.claim(role) {
+                        // Somebody who is just dying has closed its name before its file.
+                        Err(e) if e.kind() == ErrorKind::AddrInUse => return Ok(Some(e.to_string())),
+                        claimed => claimed?,
+                    }
                 }
                 remove_file(&path)?;
             }
@@ -272,7 +277,7 @@ fn unlink(name: &str, ending: &str) -> Result<Option<String>> {
 
 fn remove_file(path: &Path) -> Result<()> {
     match fs::remove_file(path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+        Err(e) if e.kind() != ErrorKind::NotFound => {
             Err(e).with_context(|| format!("remove {}", path.display()))
         }
         _ => Ok(()),

@@ -9,10 +9,14 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::Command;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use common::testkit::{Outcome, Pair, Process, Sandbox};
 use mq_demo::sysv::SysvQueue;
+use nix::mqueue::{MQ_OFlag, MqAttr, mq_open};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::signal::Signal::{SIGINT, SIGKILL, SIGTERM};
 use nix::sys::stat::Mode;
@@ -297,6 +301,114 @@ fn a_pair_at_full_speed_does_not_notice() {
         assert!(looks > 1);
         producer.end().expect(0);
         consumer.end().expect(0).all_well(20_000);
+    }
+}
+
+/// Says to a thread that it is enough, also when the test fails.
+struct Enough<'a>(&'a AtomicBool);
+
+impl Drop for Enough<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+/// Runs a test with message queues of its own, so that those that are left can be counted: if only root can make
+/// them so, without.
+fn with_own_queues(test: impl FnOnce(bool) + Send) {
+    let run = || test(unshare(CloneFlags::CLONE_NEWIPC).is_ok());
+    let ended = thread::scope(|scope| scope.spawn(run).join());
+    ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+}
+
+/// What is left of the channels whose names begin so: names, objects, and queues in the kernel but for `known` ones.
+fn left(sandbox: &Sandbox, prefix: &str, known: Option<usize>) -> Vec<String> {
+    let in_dirs = [sandbox.dir(), Path::new("/dev/shm")].into_iter().flat_map(|dir| {
+        let names = fs::read_dir(dir).expect("list").flatten().map(|e| e.file_name().into_string());
+        names.flatten().filter(|name| name.contains(prefix)).collect::<Vec<_>>()
+    });
+    let object = |round| format!("/ipc-lab-{}-{prefix}{round}", geteuid());
+    let attributes = MqAttr::new(0, 0, 0, 0);
+    let open = |name: &String| mq_open(&**name, MQ_OFlag::O_RDONLY, Mode::empty(), Some(&attributes)).is_ok();
+    let mut left: Vec<_> = in_dirs.chain([0, 1].map(object).into_iter().filter(open)).collect();
+    if let Some(known) = known {
+        let queues = fs::read_to_string("/proc/sysvipc/msg").expect("list the queues");
+        left.extend(queues.lines().skip(1 + known).map(str::to_owned));
+    }
+    left
+}
+
+#[test]
+fn cleaned_all_the_time_the_living_notice_nothing_and_the_dead_are_gone() {
+    const ROUNDS: u32 = 12;
+    fn named<'a>(name: &'a str, args: &[&'a str]) -> Vec<&'a str> {
+        [&["--name", name], args].concat()
+    }
+    for case in cases() {
+        with_own_queues(|own_queues| {
+            let sandbox = Sandbox::new();
+            let (living, dead) = (format!("{}-living", sandbox.name()), format!("{}-dead", sandbox.name()));
+            let consumer = sandbox.consumer(&case.pair, &named(&living, &["--json", "--quiet"]));
+            let forever = ["--count", "0", "--interval", "5ms", "--json"];
+            let producer = sandbox.producer(&case.pair, &named(&living, &forever));
+            producer.wait_for_stdout("sent #0");
+            let seed = fastrand::u64(..);
+            let mut random = fastrand::Rng::with_seed(seed);
+            let enough = AtomicBool::new(false);
+            thread::scope(|scope| {
+                let cleaner = scope.spawn(|| {
+                    let mut runs = 0;
+                    while !enough.load(Relaxed) {
+                        lab(&sandbox, &["clean", "--kept"]);
+                        runs += 1;
+                    }
+                    runs
+                });
+                let over = Enough(&enough);
+                for round in 0..ROUNDS {
+                    let name = format!("{dead}{}", round % 2);
+                    let consumer = sandbox.consumer(&case.pair, &named(&name, &["--quiet"]));
+                    let producer =
+                        sandbox.producer(&case.pair, &[&named(&name, case.fill)[..], &["--quiet"]].concat());
+                    // Time is the subject: any moment from the start on.
+                    thread::sleep(Duration::from_micros(random.u64(0..30_000)));
+                    let (killed, mut other) =
+                        if random.bool() { (consumer, producer) } else { (producer, consumer) };
+                    killed.signal(SIGKILL);
+                    if round % 3 == 0 {
+                        other.signal(SIGKILL);
+                    } else {
+                        thread::sleep(Duration::from_millis(20));
+                        if other.is_running() {
+                            other.signal(SIGINT);
+                        }
+                    }
+                    killed.end();
+                    let other = other.end_within(Duration::from_secs(20));
+                    // A frame can be cut in two; and without synchronisation there is no promise at all.
+                    let bad = other.stderr.contains("truncated") || case.object == "(none)";
+                    let usual = [0, 3, 130, 137].contains(&other.code) || bad && other.code == 4;
+                    assert!(usual, "round {round} of seed {seed}: {other:?}");
+                }
+                drop(over);
+                let runs = cleaner.join().expect("it never failed");
+                assert!(runs > 3, "only {runs} times");
+            });
+            // What was just made when its maker died is left alone for two seconds.
+            let deadline = Instant::now() + Duration::from_secs(20);
+            let known = own_queues.then(|| usize::from(case.object.contains("System V")));
+            loop {
+                let said = lab(&sandbox, &["clean", "--kept"]);
+                let left = left(&sandbox, &dead, known);
+                if left.is_empty() {
+                    break;
+                }
+                assert!(Instant::now() < deadline, "seed {seed}: {left:?}\n{said:?}");
+                thread::sleep(Duration::from_millis(100));
+            }
+            completes(producer, consumer);
+            lab(&sandbox, &["clean", "--kept"]);
+        });
     }
 }
 
