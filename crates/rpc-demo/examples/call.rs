@@ -58,6 +58,8 @@ fn parent() -> io::Result<()> {
                 stub.run(&mut abacus);
                 stub.answer();
             }
+            // A call's acknowledgement is its reply.
+            Received::Acknowledging => {}
             Received::Notice(notice) => println!("{notice}"),
             Received::End(lost) => break lost?,
         }

@@ -31,6 +31,8 @@ fn parent() -> io::Result<()> {
                 println!("{} bytes: {}", consumer.item().len(), String::from_utf8_lossy(consumer.item()));
                 messages.push(consumer.item().to_vec());
             }
+            // Only if the producer wants acknowledgements; and here nothing is in a buffer.
+            Received::Acknowledging => {}
             Received::Notice(notice) => println!("{notice}"),
             Received::End(lost) => break lost?,
         }

@@ -21,6 +21,9 @@ use crate::server::{Event, Id, Server};
 pub enum Received {
     /// An item: [`Consumer::item`].
     Item,
+    /// The next call acknowledges all items handed out until now ([`window`](crate::window)): what of them is in a
+    /// buffer of the caller's, and would be lost with this process, is to be written before it.
+    Acknowledging,
     /// Something worth a line: a stranger, a producer that was lost while there are others.
     Notice(String),
     /// The stream has ended; how a producer was lost, if one was: `ConnectionAborted`, or `UnexpectedEof` if
@@ -47,7 +50,8 @@ impl Consumer {
     /// As [`Listener::open`].
     pub fn listen(address: &Address, max_frame: usize) -> io::Result<Consumer> {
         let listener = Listener::open(address)?;
-        let hello = Hello::new(PROTOCOL, VERSION, max_frame);
+        // Whoever wants acknowledgements gets them.
+        let hello = Hello { window: u32::MAX, ..Hello::new(PROTOCOL, VERSION, max_frame) };
         Ok(Consumer::new(Server::new(listener, hello, rules(max_frame))))
     }
 
@@ -130,6 +134,7 @@ impl Consumer {
                 }
                 return Some(Received::Notice(notice));
             }
+            Event::Acknowledging => return Some(Received::Acknowledging),
             Event::Notice(notice) => return Some(Received::Notice(notice)),
         }
         None

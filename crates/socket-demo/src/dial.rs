@@ -31,10 +31,11 @@ pub const UNFRAMED: [u8; 4] = *b"bare";
 /// What each side says first.
 ///
 /// ```text
-///  0          4         8           12      16
-/// +----------+---------+-----------+-------+
-/// | protocol | version | max_frame | pid   |      integers 32 bits, little-endian
-/// +----------+---------+-----------+-------+
+///  0          4         8           12      16       20
+/// +----------+---------+-----------+-------+--------+
+/// | protocol | version | max_frame | pid   | window |      integers 32 bits, little-endian
+/// +----------+---------+-----------+-------+--------+
+///                                            left out where it is 0
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -46,15 +47,18 @@ pub struct Hello {
     pub max_frame: u32,
     /// The sender's process id, to be shown.
     pub pid: u32,
+    /// How many frames may be on their way without an acknowledgement ([`window`](crate::window)): what a client
+    /// asks for, and what a server grants at most. 0: nothing is acknowledged.
+    pub window: u32,
 }
 
 impl Hello {
-    /// The bytes of a HELLO's body.
+    /// The bytes that the body of every HELLO has.
     pub const LEN: usize = 16;
 
     /// This process's HELLO.
     pub fn new(protocol: [u8; 4], version: u32, max_frame: usize) -> Hello {
-        Hello { protocol, version, max_frame: max_frame as u32, pid: std::process::id() }
+        Hello { protocol, version, max_frame: max_frame as u32, pid: std::process::id(), window: 0 }
     }
 
     /// Only a HELLO may come. A later version may say more in it, and is to be told apart by its number.
@@ -63,13 +67,11 @@ impl Hello {
     }
 
     /// The frame's body.
-    pub fn encode(&self) -> [u8; Hello::LEN] {
-        let mut body = [0; Hello::LEN];
-        body[..4].copy_from_slice(&self.protocol);
-        body[4..8].copy_from_slice(&self.version.to_le_bytes());
-        body[8..12].copy_from_slice(&self.max_frame.to_le_bytes());
-        body[12..].copy_from_slice(&self.pid.to_le_bytes());
-        body
+    pub fn encode(&self) -> Vec<u8> {
+        // Who wants no window sounds as everybody did before there were any.
+        let window = (self.window > 0).then_some(self.window);
+        let words = [self.version, self.max_frame, self.pid].into_iter().chain(window);
+        self.protocol.into_iter().chain(words.flat_map(u32::to_le_bytes)).collect()
     }
 
     /// What the other side said, if it speaks the same protocol.
@@ -78,14 +80,13 @@ impl Hello {
     /// [`ErrorKind::InvalidData`], naming both protocols or versions; `Unsupported` if only one side does without
     /// frames.
     pub fn check(&self, body: &[u8]) -> io::Result<Hello> {
-        let word = |i: usize| body.get(4 * i..4 * i + 4).and_then(|w| w.first_chunk::<4>()).copied();
-        let (Some(protocol), Some(version), Some(max_frame), Some(pid)) =
-            (word(0), word(1), word(2), word(3))
-        else {
+        let (letters, _) = body.as_chunks::<4>();
+        let [protocol, version, max_frame, pid, rest @ ..] = letters else {
             return Err(io::Error::new(ErrorKind::InvalidData, "a HELLO that is too short"));
         };
-        let [version, max_frame, pid] = [version, max_frame, pid].map(u32::from_le_bytes);
-        let other = Hello { protocol, version, max_frame, pid };
+        let window = rest.first().copied().unwrap_or_default();
+        let [version, max_frame, pid, window] = [*version, *max_frame, *pid, window].map(u32::from_le_bytes);
+        let other = Hello { protocol: *protocol, version, max_frame, pid, window };
         if (other.protocol, other.version) == (self.protocol, self.version) {
             return Ok(other);
         }

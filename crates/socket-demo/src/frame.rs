@@ -37,6 +37,8 @@ pub const HELLO: u32 = 3;
 pub const REQUEST: u32 = 4;
 /// The answer to a [`REQUEST`].
 pub const REPLY: u32 = 5;
+/// From who receives: how many frames it has dealt with (u64); see [`window`](crate::window). 6 is a datagram's.
+pub const ACK: u32 = 7;
 
 /// What is read at once when there is so much.
 const CHUNK: usize = 64 * 1024;

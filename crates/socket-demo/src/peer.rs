@@ -15,6 +15,7 @@ use crate::dial::Hello;
 use crate::endpoint::Connection;
 use crate::frame::{self, Rules};
 use crate::framing::{self, Reader};
+use crate::window::Debt;
 
 /// When so much time has passed since the last write, the other side may be waiting: see `batch.rs`.
 const SILENCE: Duration = Duration::from_micros(50);
@@ -38,6 +39,8 @@ pub(crate) struct Peer {
     pub greeted: bool,
     /// Frames handed out, but for HELLO and GOODBYE.
     pub taken: u64,
+    /// Which of them it is to be told of, if it wants to be.
+    pub debt: Debt,
     /// Since when a frame has been coming of which there is only a part. The HELLO has been coming since it connected.
     pub begun: Option<Instant>,
 }
@@ -54,6 +57,7 @@ impl Peer {
             wrote: None,
             greeted: false,
             taken: 0,
+            debt: Debt::default(),
             begun: Some(Instant::now()),
         }
     }
@@ -109,9 +113,12 @@ impl Peer {
         };
         match kind {
             frame::HELLO => {
+                let client = hello.check(self.reader.body());
+                let window = client.as_ref().map_or(0, |client| client.window.min(hello.window));
                 // Answered in any case: that tells the other side which version is spoken here.
-                self.send(frame::HELLO, &hello.encode());
-                hello.check(self.reader.body())?;
+                self.send(frame::HELLO, &Hello { window, ..*hello }.encode());
+                client?;
+                self.debt = Debt::new(window);
                 self.reader.expect(rules.clone());
                 self.greeted = true;
             }
@@ -135,6 +142,14 @@ impl Peer {
             Some(cut) => Err(cut),
             None if !self.greeted => Ok(Some(frame::GOODBYE)),
             None => Err(io::Error::new(ErrorKind::ConnectionAborted, "gone without a goodbye")),
+        }
+    }
+
+    /// Tells it that all that was handed out has been dealt with, if it wants to know.
+    pub(crate) fn acknowledge(&mut self) {
+        if self.debt.is_open(self.taken) {
+            let body = self.debt.pay(self.taken);
+            self.send(frame::ACK, &body);
         }
     }
 

@@ -5,7 +5,8 @@
 //! tell, how many of them it took.
 //!
 //! *Limits.* That [`Producer::send`] has succeeded says only that the kernel has the item: knowing that it
-//! arrived takes an answer, and here there is only one, at the end.
+//! arrived takes an answer, and here there is only one, at the end. More of them:
+//! [`window_producer`](crate::window_producer).
 
 use std::io::{self, ErrorKind};
 
@@ -21,7 +22,7 @@ use crate::protocol::{PROTOCOL, VERSION};
 pub struct Producer {
     pub(crate) link: Link,
     pub(crate) sent: u64,
-    said_goodbye: bool,
+    pub(crate) said_goodbye: bool,
 }
 
 impl Producer {
@@ -166,12 +167,15 @@ impl Producer {
     }
 
     fn gone(&self, taken: Option<u64>) -> io::Error {
-        let took = match taken {
-            Some(n) => format!("it took {n} of them"),
-            None => "how many of them it took is not known".into(),
-        };
+        match taken {
+            Some(n) => self.lost(&format!("it took {n} of them")),
+            None => self.lost("how many of them it took is not known"),
+        }
+    }
+
+    pub(crate) fn lost(&self, fate: &str) -> io::Error {
         let why =
-            format!("the consumer ({}) has gone; {} items were handed over, {took}", self.peer(), self.sent);
+            format!("the consumer ({}) has gone; {} items were handed over, {fate}", self.peer(), self.sent);
         io::Error::new(ErrorKind::ConnectionAborted, why)
     }
 }

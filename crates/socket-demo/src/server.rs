@@ -60,6 +60,9 @@ pub enum Event {
     },
     /// A client that had said HELLO (its name, to be shown) has gone, with a goodbye (`Ok`) or without.
     Gone(String, io::Result<()>),
+    /// The next call tells the clients that asked for it that every frame handed out until now has been dealt
+    /// with: what of that is in a buffer, and would be lost with this process, is to be written now.
+    Acknowledging,
     /// Nothing to act upon, but worth a line: a stranger, or no descriptors left.
     Notice(String),
 }
@@ -74,6 +77,8 @@ pub struct Server {
     next_id: Id,
     /// Who may have a frame for us in this round, in turn.
     ready: VecDeque<Id>,
+    /// We have said that acknowledgements come next.
+    acknowledging: bool,
     /// Accepting is left alone until then.
     exhausted: Option<Instant>,
     deadline: Duration,
@@ -91,6 +96,7 @@ impl Server {
             peers: BTreeMap::new(),
             next_id: 0,
             ready: VecDeque::new(),
+            acknowledging: false,
             exhausted: None,
             deadline: FRAME_DEADLINE,
             looked: Instant::now(),
@@ -109,6 +115,9 @@ impl Server {
     /// `WouldBlock` if there is none: then nobody waits to be accepted either. `Interrupted`.
     pub fn next_event(&mut self, block: bool) -> io::Result<Event> {
         self.excuse(self.looked.elapsed());
+        if std::mem::take(&mut self.acknowledging) {
+            self.peers.values_mut().for_each(Peer::acknowledge);
+        }
         loop {
             while let Some(&id) = self.ready.front() {
                 match self.turn(id) {
@@ -175,6 +184,9 @@ impl Server {
     /// What one connection has for us, or `None` if it must wait for the next round.
     fn turn(&mut self, id: Id) -> Option<Event> {
         let peer = self.peers.get_mut(&id)?;
+        if peer.debt.is_due(peer.taken) {
+            return Some(self.acknowledge_next());
+        }
         let greeted = peer.greeted;
         let end = match peer.next(&self.hello, &self.rules) {
             Ok(None) => match peer.check_deadline(self.deadline) {
@@ -195,13 +207,19 @@ impl Server {
         })
     }
 
+    fn acknowledge_next(&mut self) -> Event {
+        self.acknowledging = true;
+        Event::Acknowledging
+    }
+
     /// Sees who is ready: accepts one connection, and notes who is to be read.
     fn poll(&mut self, block: bool) -> io::Result<Option<Event>> {
         let accepting = self.exhausted.is_none_or(|until| until <= Instant::now());
         let deadline = self.peers.values_mut().filter_map(Peer::waited_for).map(|since| *since).min();
         let deadline = deadline.map(|since| self.deadline.saturating_sub(since.elapsed()));
+        let owing = self.peers.values().any(|peer| peer.debt.is_open(peer.taken));
         let patience = match deadline.into_iter().chain((!accepting).then_some(RECOVER)).min() {
-            _ if !block => Some(Duration::ZERO),
+            _ if !block || owing => Some(Duration::ZERO),
             // Rounded up, so that it has passed when poll returns.
             Some(time) => Some(time.saturating_add(Duration::from_millis(1))),
             None => None,
@@ -226,6 +244,10 @@ impl Server {
             if *ready || peer.waited_for().is_some_and(|since| since.elapsed() >= self.deadline) {
                 self.ready.push_back(*id);
             }
+        }
+        // Who has nothing for us may be waiting for our word, and we are about to wait for it, or are with others.
+        if self.peers.values().zip(&ready[1..]).any(|(peer, ready)| !ready && peer.debt.is_open(peer.taken)) {
+            return Ok(Some(self.acknowledge_next()));
         }
         if !block && self.ready.is_empty() && !(ready[0] && accepting) {
             return Err(ErrorKind::WouldBlock.into());

@@ -65,8 +65,12 @@ impl Session {
         }
     }
 
-    /// Prints the lines and writes the payloads that have gathered: before every wait, and at the end.
-    pub(super) fn flush(&mut self) -> Result<()> {
+    /// Prints the lines and writes the payloads that have gathered: before every wait, and at the end; and before
+    /// another process is told that they were written.
+    ///
+    /// # Errors
+    /// As [`Session::received`].
+    pub fn flush(&mut self) -> Result<()> {
         let payloads = self.output.take();
         self.output_all(&payloads)?;
         let lines = self.report.take_lines();

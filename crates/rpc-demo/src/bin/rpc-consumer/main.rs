@@ -100,6 +100,8 @@ fn serve(args: &Args, stub: &mut ServerStub, desk: &mut Desk<'_>, dropping: &mut
                         stub.answer()
                     }
                 }
+                // Nobody asks for that here: a call's acknowledgement is its reply.
+                Received::Acknowledging => {}
                 Received::Notice(notice) => desk.session.warn("connection", || notice),
                 Received::End(lost) => break lost,
             }

@@ -38,9 +38,10 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let mut consumer = Consumer::listen(&address, item::HEADER + args.max_frame)?;
     consumer.frame_deadline(args.frame_deadline);
     let received = receive_all(args, session, &mut consumer);
-    // Whatever ended us, the producers are told how much was taken.
+    // Whatever ended us, the producers are told how much was taken; what we still have in buffers goes first.
+    let written = session.flush();
     consumer.leave();
-    received
+    received.and(written)
 }
 
 fn warn_of_reach(session: &mut Session, address: &impl std::fmt::Display) {
@@ -65,6 +66,8 @@ fn receive_all(args: &Args, session: &mut Session, consumer: &mut Consumer) -> R
             match received {
                 Received::Item if session.received(0, consumer.item())? => {}
                 Received::Item => return Ok(()),
+                // What a producer is told to be done must not be lost with us: it leaves our buffers first.
+                Received::Acknowledging => session.flush()?,
                 Received::Notice(notice) => session.warn("connection", || notice),
                 Received::End(lost) => break lost,
             }

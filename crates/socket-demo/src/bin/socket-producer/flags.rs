@@ -28,6 +28,10 @@ pub struct Args {
     /// Send every frame byte by byte with this pause, so that the consumer can be seen waiting for all of it
     #[arg(long, value_name = "DURATION", value_parser = args::duration, help_heading = "Socket")]
     pub drip: Option<Duration>,
+    /// Let the consumer acknowledge what it has dealt with, and never be more than W items ahead of that: when it is
+    /// lost, at most W items are unknown, and are named
+    #[arg(long, value_name = "W", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["drip", "unframed"], help_heading = "Socket")]
+    pub ack_window: Option<u32>,
     /// Send items without a frame, so that nothing says where one ends; to be said to both sides
     #[arg(long, conflicts_with = "drip", help_heading = "Mistakes")]
     pub unframed: bool,
@@ -50,6 +54,10 @@ impl Args {
             return invalid(format!(
                 "--transport {transport} keeps the boundaries of messages: --drip and --unframed are for streams (unix, abstract, tcp)"
             ));
+        }
+        if transport == "udp" && self.ack_window.is_some() {
+            let why = "--transport udp promises nothing, and acknowledges nothing: --ack-window is for connections (unix, abstract, seqpacket, tcp)";
+            return invalid(why.into());
         }
         if transport == "seqpacket" { packet::check(common::item::HEADER + size) } else { Ok(()) }
     }

@@ -4,6 +4,7 @@ mod drip;
 mod flags;
 mod udp;
 mod unframed;
+mod window;
 
 use std::process::ExitCode;
 
@@ -33,6 +34,9 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     session.watch(channel.watch()?);
     if args.unframed {
         return unframed::run(address, &mut items, session);
+    }
+    if let Some(window) = args.ack_window {
+        return window::run(window, address, &mut items, session);
     }
     let mut producer = Producer::new(meet(session, Producer::dial(address))?);
     let sent = producer.check(items.longest()).map_err(Into::into).and_then(|()| match args.drip {
