@@ -306,6 +306,7 @@ mod tests {
 
     use super::*;
     use crate::seat::Seat;
+    use crate::waiting::How;
 
     fn pair(name: &str, slots: u32) -> (MutexBuffer, MutexBuffer) {
         let place = Place::open().expect("place");
@@ -378,6 +379,21 @@ mod tests {
             assert!(consumer.try_pop().expect("an item"));
             assert_eq!(consumer.item(), item);
         }
+    }
+
+    #[test]
+    fn nobody_waits_with_the_slot_in_hand_that_the_other_waits_for() {
+        let (mut producer, mut consumer) = pair("slot", 1);
+        for side in [&mut producer, &mut consumer] {
+            side.waiting = Waiting::new(How::Spin);
+        }
+        producer.push(b"first").expect("a free slot");
+        assert!(consumer.pop().expect("an item"));
+        // In vain, but not with the first item in hand.
+        assert_eq!(consumer.pop().expect_err("empty").kind(), ErrorKind::Interrupted);
+        producer.push(b"second").expect("the slot is free again");
+        assert!(consumer.pop().expect("an item"));
+        assert_eq!(consumer.item(), b"second");
     }
 
     #[test]

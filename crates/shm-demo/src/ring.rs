@@ -269,6 +269,7 @@ mod tests {
 
     use super::*;
     use crate::seat::Seat;
+    use crate::waiting::How;
 
     /// Both ends in one process; its two names differ by the role. `start` is where the counters begin.
     fn pair(name: &str, slots: u32, start: u64) -> (Ring, Ring) {
@@ -313,6 +314,21 @@ mod tests {
         producer.try_push(b"second").expect_err("no free slot");
         consumer.done().expect("done");
         producer.try_push(b"second").expect("a free slot");
+    }
+
+    #[test]
+    fn nobody_waits_with_the_slot_in_hand_that_the_other_waits_for() {
+        let (mut producer, mut consumer) = pair("slot", 1, 0);
+        for side in [&mut producer, &mut consumer] {
+            side.waiting = Waiting::new(How::Spin);
+        }
+        producer.push(b"first").expect("a free slot");
+        assert!(consumer.pop().expect("an item"));
+        // In vain, but not with the first item in hand.
+        assert_eq!(consumer.pop().expect_err("empty").kind(), ErrorKind::Interrupted);
+        producer.push(b"second").expect("the slot is free again");
+        assert!(consumer.pop().expect("an item"));
+        assert_eq!(consumer.item(), b"second");
     }
 
     #[test]
