@@ -366,6 +366,21 @@ fn killed_consumers_take_no_capacity_along() {
 }
 
 #[test]
+fn what_a_consumer_received_before_it_left_does_not_come_again() {
+    for pair in [SEMAPHORE, MUTEX, RING] {
+        let sandbox = Sandbox::new();
+        let producer = sandbox.producer(&pair, &["--slots", "3", "--count", "5", "--interval", "0"]);
+        let consumer = sandbox.consumer(&pair, &["--delay", "1h"]);
+        consumer.wait_for_stdout("received #0");
+        consumer.signal(SIGINT);
+        consumer.end().expect(130);
+        let next = sandbox.consumer(&pair, &["--json"]).end().expect(0);
+        assert!(!next.stdout.contains("received #0") && next.number("items") == 4, "{next:?}");
+        producer.end().expect(0);
+    }
+}
+
+#[test]
 fn killed_consumers_cost_a_semaphore_its_slots_and_it_says_so() {
     let sandbox = Sandbox::new();
     let producer = sandbox.producer(&SEMAPHORE, &["--slots", "3", "--count", "0", "--interval", "0"]);

@@ -1,39 +1,18 @@
 //! Pops items from a bounded buffer in shared memory.
 
+mod flags;
+
 use std::io::{self, ErrorKind::WouldBlock, Write};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
 use common::{args, place::Place, session::Session};
 use shm_demo::buffer::{self, Buffer};
 use shm_demo::gauge::Gauge;
 use shm_demo::object::SyncKind;
 use shm_demo::seat;
-use shm_demo::waiting::How;
 
-/// Pops items from a bounded buffer in shared memory, into which another process pushes them
-#[derive(Parser, Debug)]
-#[command(name = "shm-consumer", version, after_help = TERMINALS)]
-struct Args {
-    #[command(flatten)]
-    consumer: args::Consumer,
-    /// How the processes keep out of each other's way (none: not at all, and items are lost); both sides must say
-    /// the same
-    #[arg(long, value_name = "HOW", default_value = "semaphore", value_parser = SyncKind::NAMES, help_heading = "Buffer")]
-    sync: String,
-    /// How to wait for the other side: sleep at once; look for as long as that helps, then sleep; or only look, which
-    /// takes a processor [default: adaptive]
-    #[arg(long, value_name = "HOW", value_parser = How::NAMES, help_heading = "Buffer")]
-    wait: Option<String>,
-    /// Show how full the buffer is while it fills and empties
-    #[arg(long, help_heading = "Buffer")]
-    gauge: bool,
-}
-
-const TERMINALS: &str = "\
-Terminal 1:  cargo run --bin shm-consumer
-Terminal 2:  cargo run --bin shm-producer";
+use crate::flags::Args;
 
 fn main() -> ExitCode {
     let args: Args = args::parse();
@@ -72,8 +51,19 @@ fn consume(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
     // Any failure drops the buffer with the item still in hand, for the next consumer.
 }
 
-/// The loop: pops items until the end of the stream. False if `--count` was reached before.
+/// Pops all items. False if `--count` was reached before the end of the stream.
 fn pop_all(session: &mut Session, buffer: &mut Buffer) -> Result<bool> {
+    let popped = pop_each(session, buffer);
+    if session.stopped().is_some() {
+        // Ctrl-C came between two items. The one in hand was received and counted: it is finished, or the next
+        // consumer would have it again.
+        let _ = buffer.done();
+    }
+    popped
+}
+
+/// The loop: pops items until the end of the stream, likewise.
+fn pop_each(session: &mut Session, buffer: &mut Buffer) -> Result<bool> {
     loop {
         let popped = session.wait(buffer, Buffer::why, look, Buffer::pop);
         session.report.shared(buffer.object().is_shared());
