@@ -3,7 +3,7 @@
 CARGO ?= cargo
 LAB = $(CARGO) run --quiet --release --bin ipc-lab --
 
-.PHONY: help build demo test lint copy-test bench docs ps clean-ipc pictures fuzz fuzz-keep
+.PHONY: help build demo test lint copy-test bench soak docs ps clean-ipc pictures fuzz fuzz-keep
 
 help: ## what can be made
 	@echo "make demo              build all, play every pair, send a real file through each (FILE=… for another)"
@@ -14,6 +14,7 @@ help: ## what can be made
 	@echo "make fuzz              invent bytes for every decoder, ten minutes for each (TIME=60, TARGET=pipe); fuzz-keep: keep what is new"
 	@echo "make lint              formatting, clippy and rustdoc, without a warning"
 	@echo "make bench             what an item costs by each mechanism: rates, latencies, CPU time, system calls"
+	@echo "make soak              kill, stop and restart all pairs for ten minutes, and compare what was lost (TIME=1m)"
 	@echo "make docs              the guide as a website in target/book, in English and Korean"
 	@echo "make pictures          record the guide's time lines anew: who ran, who waited, which item crossed when"
 	@echo "make copy-test         copy each mechanism out of this workspace as its README says, and run the copy"
@@ -44,6 +45,9 @@ copy-test: build
 
 bench: build
 	@$(LAB) bench
+
+soak: build
+	@$(LAB) soak $(if $(TIME),--time '$(TIME)')
 
 pictures: build
 	@$(LAB) record pipe --out docs/images/pipe-time.svg

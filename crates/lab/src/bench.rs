@@ -14,7 +14,7 @@ mod floor;
 mod machine;
 mod measure;
 mod row;
-mod subject;
+pub mod subject;
 mod tables;
 mod tracepoint;
 
@@ -30,7 +30,6 @@ use console::Style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
-use crate::pairs;
 use crate::play::{print, said};
 use bare::Bare;
 use count::Means;
@@ -38,13 +37,13 @@ use floor::Floors;
 use machine::{Clocks, Machine, Others};
 use measure::Track;
 use row::Row;
-use subject::{Pattern, SUBJECTS};
+use subject::Pattern;
 
 /// What the bench is told.
 #[derive(clap::Args, Debug)]
 pub struct Args {
     /// Which methods, or variants of them, such as shm:ring [default: all]
-    #[arg(value_name = "METHOD[:VARIANT]", value_parser = PossibleValuesParser::new(names()))]
+    #[arg(value_name = "METHOD[:VARIANT]", value_parser = PossibleValuesParser::new(subject::names()))]
     which: Vec<String>,
     /// Payload of an item; several make a row each
     #[arg(long, value_name = "BYTES,…", value_delimiter = ',', default_value = "64", value_parser = args::size)]
@@ -117,11 +116,8 @@ impl Part {
     }
 }
 
-fn names() -> impl Iterator<Item = &'static str> {
-    pairs::NAMES.into_iter().chain(SUBJECTS.iter().map(|s| s.name))
-}
-
-fn not_zero(text: &str) -> Result<Duration, String> {
+/// A duration that takes some time.
+pub fn not_zero(text: &str) -> Result<Duration, String> {
     args::duration(text).and_then(|d| if d.is_zero() { Err("it must not be 0".into()) } else { Ok(d) })
 }
 

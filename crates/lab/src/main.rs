@@ -15,6 +15,7 @@ mod play;
 mod ps;
 mod record;
 mod send;
+mod soak;
 mod stage;
 #[allow(unsafe_code)] // signal handlers
 mod stop;
@@ -59,6 +60,9 @@ enum Command {
         #[command(subcommand)]
         part: bench::Part,
     },
+    /// Runs the pairs at full speed while either side is killed, stopped and started again, and compares what was
+    /// lost with what docs/promises.md allows
+    Soak(soak::Args),
     /// Draws a recorded run: who ran, who waited, and which item crossed when
     Record(record::Args),
     /// Shows every channel of this machine: who holds it, how full it is, and whether its owners are dead
@@ -101,6 +105,7 @@ fn run(command: &Command) -> Result<bool> {
         Command::Play { methods } => demo::play(&pairs::named(methods)),
         Command::Bench(args) => bench::bench(args),
         Command::BenchPart { part } => part.play(),
+        Command::Soak(args) => soak::soak(args),
         Command::Record(args) => record::record(args),
         Command::Ps(args) => ps::ps(args),
         Command::Clean(args) => clean::clean(args),

@@ -1,9 +1,11 @@
 //! The stage: a run-time directory and a channel name of our own, and a look at what is left there.
 
 use std::fs::{self, Permissions};
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use anyhow::{Context, Result, ensure};
 use tempfile::TempDir;
@@ -22,6 +24,11 @@ pub struct Stage {
 impl Stage {
     /// A new one; `pairs` are those whose binaries must be there.
     pub fn new(pairs: &[&Pair]) -> Result<Stage> {
+        Stage::named(pairs, format!("lab-{}", std::process::id()))
+    }
+
+    /// The same with a channel name of the caller's choice, which no other's may end with.
+    pub fn named(pairs: &[&Pair], name: String) -> Result<Stage> {
         let itself = std::env::current_exe().context("find this program")?;
         let binaries = itself.parent().context("find this program's directory")?.to_owned();
         for pair in pairs {
@@ -34,8 +41,17 @@ impl Stage {
                 );
             }
         }
-        let dir = private_dir()?;
-        Ok(Stage { dir, name: format!("lab-{}", std::process::id()), binaries })
+        Ok(Stage { dir: private_dir()?, name, binaries })
+    }
+
+    /// The run-time directory.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The channel's name.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// A path for a file of the run's own.
@@ -89,6 +105,18 @@ pub fn private_dir() -> Result<TempDir> {
     let private = Permissions::from_mode(0o700);
     let dir = tempfile::Builder::new().prefix("ipc-lab-").permissions(private).tempdir();
     dir.context("make a temporary directory")
+}
+
+/// A TCP port below those that the kernel gives to clients, each time another one.
+pub fn free_port() -> u16 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let n = (std::process::id() % 20_000).wrapping_add(COUNT.fetch_add(1, Relaxed));
+        let port = 10_000 + (n % 20_000) as u16;
+        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
 }
 
 impl Drop for Stage {

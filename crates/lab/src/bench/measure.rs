@@ -1,8 +1,6 @@
 //! One run of a pair: the two real binaries, what they report, what the kernel counted, and a check of it all.
 
-use std::cell::Cell;
 use std::fmt;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -16,7 +14,7 @@ use crate::bench::floor::QUANTILES;
 use crate::bench::subject::{Pattern, Subject, slots};
 use crate::cast::{Cast, Event, Usage};
 use crate::pairs::{self, Pair, Role};
-use crate::stage::Stage;
+use crate::stage::{self, Stage};
 
 /// What is run.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +85,6 @@ pub struct Track {
     stage: Stage,
     itself: PathBuf,
     pin: Option<[usize; 2]>,
-    port: Cell<u16>,
 }
 
 /// A side that has ended, or not yet.
@@ -104,8 +101,7 @@ impl Track {
     pub fn new(subjects: &[&'static Subject], pin: Option<[usize; 2]>) -> Result<Track> {
         let pairs: Vec<_> = subjects.iter().map(|s| pair(s)).collect();
         let itself = std::env::current_exe().context("find this program")?;
-        let port = Cell::new(10_000 + (std::process::id() % 20_000) as u16);
-        Ok(Track { stage: Stage::new(&pairs)?, itself, pin, port })
+        Ok(Track { stage: Stage::new(&pairs)?, itself, pin })
     }
 
     /// Runs a pair once, with `limit` for all of it. Nothing is left, whatever happened.
@@ -188,7 +184,7 @@ impl Track {
             Pattern::RoundTrip => run.subject.round_trip.context("nothing comes back")?,
             _ => [&[][..]; 2],
         };
-        let addr = format!("127.0.0.1:{}", self.free_port());
+        let addr = format!("127.0.0.1:{}", stage::free_port());
         let filled = |arg: &&str| match *arg {
             "{addr}" => addr.clone(),
             "{slots}" => slots(run.size).to_string(),
@@ -220,17 +216,6 @@ impl Track {
             before::pinned(&mut command, cpu).context("pin")?;
         }
         Ok(command)
-    }
-
-    /// A port below those that the kernel gives to clients.
-    fn free_port(&self) -> u16 {
-        loop {
-            let port = if self.port.get() < 30_000 { self.port.get() + 1 } else { 10_000 };
-            self.port.set(port);
-            if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-                return port;
-            }
-        }
     }
 
     /// A queue that holds messages outlives a run that was cut short; a consumer takes them, and removes it.

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use crate::bench::bare::Bare;
+use crate::pairs;
 use Takes::{Both, Producers};
 
 /// Who sends what when.
@@ -76,6 +77,11 @@ impl Subject {
     pub fn variant(&self) -> &'static str {
         self.name.split_once(':').map_or("", |(_, variant)| variant)
     }
+}
+
+/// What [`named`] knows.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    pairs::NAMES.into_iter().chain(SUBJECTS.iter().map(|s| s.name))
 }
 
 /// The subjects of these names, `METHOD` or `METHOD:VARIANT`; all for none.
