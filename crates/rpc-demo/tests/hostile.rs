@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use common::testkit::{Pair, Process, Sandbox};
+use common::testkit::{Pair, Process, SOON, Sandbox};
 use nix::sys::signal::Signal::{SIGINT, SIGKILL};
 
 const UNIX: Pair = Pair {
@@ -75,8 +75,9 @@ fn who_never_says_hello_is_closed_and_others_are_served() {
     server.wait_for_stderr("waiting for a producer");
     let since = Instant::now();
     let mut silent = TcpStream::connect(("127.0.0.1", sandbox.port())).expect("connect");
+    silent.set_read_timeout(Some(SOON)).expect("set");
     let other = sandbox.producer(&TCP, &["--count", "300", "--interval", "10ms", "--quiet"]);
-    assert_eq!(silent.read(&mut [0]).unwrap_or(0), 0, "closed");
+    assert_eq!(silent.read(&mut [0]).expect("closed, and not by a reset: nothing was on its way"), 0);
     assert!(since.elapsed() >= Duration::from_secs(1), "closed after {:?}", since.elapsed());
     server.wait_for_stderr("its HELLO has not come within 1.0s");
     other.end().expect(0);
