@@ -53,8 +53,13 @@ struct Scene<'a> {
     path: &'a Path,
     writer: Option<Writer>,
     reader: Option<Reader>,
-    /// Somebody else has written to it.
+    /// The reader's position, the tail that it has seen, and the record that it has found, as they are to be.
+    head: u64,
+    tail: u64,
+    found: Option<usize>,
+    /// Somebody else has written to the file, or cut it.
     tampered: bool,
+    cut: bool,
     /// The scribbler's own way to it.
     file: File,
     /// What is in the ring, as long as nobody has.
@@ -67,9 +72,20 @@ impl Scene<'_> {
     fn new(path: &Path, start: u64) -> Scene<'_> {
         let writer = Writer::new(Map::create(path, CAPACITY, start).expect("a new file"));
         let file = File::options().read(true).write(true).open(path).expect("it was made");
-        let (writer, records) = (Some(writer.expect("it is sound")), VecDeque::new());
-        let (reader, tampered, pushed, goodbye) = (None, false, 0, false);
-        let mut scene = Scene { path, writer, reader, tampered, file, records, pushed, goodbye };
+        let mut scene = Scene {
+            path,
+            writer: Some(writer.expect("it is sound")),
+            reader: None,
+            head: 0,
+            tail: 0,
+            found: None,
+            tampered: false,
+            cut: false,
+            file,
+            records: VecDeque::new(),
+            pushed: 0,
+            goodbye: false,
+        };
         scene.reader_comes();
         scene
     }
@@ -100,13 +116,10 @@ impl Scene<'_> {
             return assert_kind(&pushed, &[WouldBlock, InvalidInput, InvalidData]);
         }
         assert_kind(&pushed, &[WouldBlock, InvalidInput]);
-        if pushed == Err(WouldBlock)
-            && self.records.is_empty()
-            && let Some(reader) = &mut self.reader
-        {
+        if pushed == Err(WouldBlock) && self.records.is_empty() && self.reader.is_some() {
             // A skip to the ring's end is in the way; the reader steps over it, and then all of the ring is free.
-            assert_eq!(reader.try_find().map_err(|e| e.kind()), Err(WouldBlock));
-            pushed = writer.try_push(&record).map_err(|e| e.kind());
+            self.find();
+            pushed = self.writer.as_mut().map_or(pushed, |w| w.try_push(&record).map_err(|e| e.kind()));
             assert_eq!(pushed, Ok(()), "an empty ring takes everything");
         }
         if pushed.is_ok() {
@@ -117,15 +130,45 @@ impl Scene<'_> {
     }
 
     fn find(&mut self) {
+        let plain = self.find_plainly();
         let Some(reader) = &mut self.reader else { return };
-        let (before, capacity) = (reader.position(), reader.map().capacity());
         let found = at_most(MEMORY, || reader.try_find()).map_err(|e| e.kind());
-        assert!(reader.position().wrapping_sub(before) <= capacity);
-        assert!(found.is_err() || found.is_ok_and(|len| room_for(len as u64) <= capacity));
-        if self.tampered {
+        if self.cut {
             return assert_kind(&found, &[WouldBlock, InvalidData]);
         }
-        assert_eq!(found, self.records.front().map(Vec::len).ok_or(WouldBlock));
+        assert_eq!((found, reader.position()), (plain, self.head));
+        assert!(self.tampered || found == self.records.front().map(Vec::len).ok_or(WouldBlock));
+    }
+
+    /// What the reader is to find, as the wire format has it, in a file that is as long as it was.
+    fn find_plainly(&mut self) -> Result<usize, ErrorKind> {
+        let Some(reader) = &self.reader else { return Err(WouldBlock) };
+        let (capacity, bytes) = (reader.map().capacity(), std::fs::read(self.path).expect("it is there"));
+        let long =
+            |at: usize| bytes.get(at..at + 8).map_or(0, |b| u64::from_le_bytes(b.try_into().expect("eight")));
+        while self.found.is_none() && !self.cut {
+            if self.head == self.tail {
+                let tail = long(64);
+                if tail.wrapping_sub(self.head) > capacity || tail % 16 != 0 {
+                    return Err(InvalidData);
+                }
+                self.tail = tail;
+                if tail == self.head {
+                    return Err(WouldBlock);
+                }
+            }
+            let at = self.head % capacity;
+            let [tag_and_len, position] = [4096, 4104].map(|base| long(base + at as usize));
+            let (tag, len, to_end) = (tag_and_len as u32, tag_and_len >> 32, capacity - at);
+            let most = self.tail.wrapping_sub(self.head).min(to_end);
+            match &tag.to_le_bytes() {
+                _ if position != self.head => return Err(InvalidData),
+                b"ITEM" if 16 + len.next_multiple_of(16) <= most => self.found = Some(len as usize),
+                b"SKIP" if 16 + len == to_end && to_end <= most => self.head = self.head.wrapping_add(to_end),
+                _ => return Err(InvalidData),
+            }
+        }
+        self.found.ok_or(InvalidData)
     }
 
     /// Reads the record that was found, by both ways.
@@ -150,8 +193,10 @@ impl Scene<'_> {
 
     fn commit(&mut self) {
         let Some(record) = self.reader.as_mut().and_then(Reader::record) else { return };
+        let room = room_for(record.len() as u64);
         at_most(0, || record.commit());
         self.records.pop_front();
+        (self.head, self.found) = (self.head.wrapping_add(room), None);
     }
 
     fn scribble(&mut self, at: u64, bytes: &[u8]) {
@@ -163,6 +208,7 @@ impl Scene<'_> {
     }
 
     fn resize(&mut self, len: u64) {
+        self.cut |= len < self.file.metadata().expect("open").len();
         self.file.set_len(len.min(LONGEST_FILE)).expect("room");
         self.tampered = true;
     }
@@ -187,6 +233,11 @@ impl Scene<'_> {
         assert!(self.tampered || reader.is_ok(), "{reader:?}");
         assert_kind(&reader.as_ref().map_err(|e| e.kind()), &[InvalidData]);
         self.reader = reader.ok();
+        if let Some(reader) = &self.reader {
+            let mut tail = [0; 8];
+            self.file.read_exact_at(&mut tail, 64).expect("a whole header");
+            (self.head, self.tail, self.found) = (reader.position(), u64::from_le_bytes(tail), None);
+        }
     }
 
     fn writer_comes(&mut self) {

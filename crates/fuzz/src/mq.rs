@@ -213,6 +213,7 @@ pub fn seeds() -> Vec<Seed> {
         seeds.push((name, bytes));
     }
     seeds.push(("struct-text-claims-more", [0, 2, 63, 0].into_iter().chain([b'x'; 62]).collect()));
+    seeds.push(("struct-text-claims-less", b"\0\x02\x02\0text".to_vec()));
     seeds.push(("struct-text-one-too-long", [0, 2, 63, 0].into_iter().chain([b'x'; 63]).collect()));
     seeds.push(("struct-text-commands-the-terminal", b"\0\x02\x04\0\x1b[2J".to_vec()));
 
