@@ -92,8 +92,10 @@ impl Ring {
         self.object.check_item(item)?;
         let tail = self.mine;
         if self.seems_full() {
-            self.theirs = self.side(HEAD).load();
-            if self.check("head", self.theirs, tail)? == u64::from(self.object.shape.slots) {
+            let head = self.side(HEAD).load();
+            let items = self.check("head", head, tail)?;
+            self.theirs = head;
+            if items == u64::from(self.object.shape.slots) {
                 return Err(ErrorKind::WouldBlock.into());
             }
         }
@@ -141,10 +143,11 @@ impl Ring {
         if head == self.theirs {
             // Before the look at the counter: who sees the goodbye and then no item has seen the last one.
             let closed = self.object.is_closed();
-            self.theirs = self.side(TAIL).load();
-            if self.check("tail", head, self.theirs)? == 0 {
+            let tail = self.side(TAIL).load();
+            if self.check("tail", head, tail)? == 0 {
                 return self.object.end(closed).map(|()| false);
             }
+            self.theirs = tail;
         }
         let at = self.slot(head);
         // Read once, checked, then used: the producer may write anything at any time.
