@@ -69,7 +69,7 @@ impl Once {
         let call = request.call;
         match self.clients.get(&request.stream) {
             Some(client) if client.reply(call).is_some() => Known::Ran(client.reply(call)),
-            Some(client) if call.saturating_add(WINDOW as u64) <= client.newest => Known::Ran(None),
+            Some(client) if client.newest.saturating_sub(call) >= WINDOW as u64 => Known::Ran(None),
             // Of its newest calls every one that ran here is remembered.
             Some(client) if call >= client.first => Known::New,
             // The first sending of all comes once: a connection neither doubles nor reorders.
