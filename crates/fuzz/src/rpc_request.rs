@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
+use std::time::Duration;
 
 use rpc_demo::marshal::{Marshal, Unmarshal};
 use rpc_demo::message::{PROTOCOL, REQUEST_HEADER, RequestHeader, Semantics, VERSION};
@@ -38,6 +39,7 @@ pub fn run(bytes: &[u8]) {
         ServerStub::listen(&Address::Abstract(name.clone()), LONGEST_ARGUMENTS).expect("a free name");
     let address = SocketAddr::from_abstract_name(name).expect("a short name");
     let mut client = UnixStream::connect_addr(&address).expect("it listens");
+    client.set_read_timeout(Some(Duration::from_secs(10))).expect("it is not zero");
     let hello = Hello::new(PROTOCOL, VERSION, 1024).encode();
     client.write_all(&encode(HELLO, &hello)).expect("room");
     let came = stub.meet(false);
@@ -62,6 +64,9 @@ pub fn run(bytes: &[u8]) {
         let (expected, reply) = model.run(body);
         assert_eq!(done, expected, "{}", printable(trace::request(body)));
         assert_eq!(stub.last(), (body, &reply[..]), "{}", printable(trace::reply(&reply)));
+        // The reply may have waited for others, until the next request is asked for.
+        let next = stub.receive(false).map_err(|e| e.kind());
+        assert!(matches!(next, Err(ErrorKind::WouldBlock)), "{next:?}");
         let mut answer = vec![0; 8 + reply.len()];
         client.read_exact(&mut answer).expect("the reply");
         assert_eq!(answer, encode(REPLY, &reply));
@@ -136,11 +141,45 @@ impl Service for Desk {
 #[derive(Debug, Default)]
 struct Model {
     service: Desk,
-    /// By stream: the newest call, and the reply to it.
-    newest: HashMap<u64, (u64, Vec<u8>)>,
+    /// By stream.
+    clients: HashMap<u64, Client>,
+}
+
+/// How many calls of a client are remembered.
+const WINDOW: u64 = 64;
+
+#[derive(Debug)]
+struct Client {
+    first: u64,
+    newest: u64,
+    /// Calls that ran, and their replies.
+    kept: Vec<(u64, Vec<u8>)>,
+}
+
+/// What is known of a call.
+enum Known<'a> {
+    Kept(&'a Vec<u8>),
+    TooOld,
+    NotRun,
+    Nothing,
 }
 
 impl Model {
+    fn known(&self, stream: u64, call: u64, attempt: u32) -> Known<'_> {
+        if let Some(client) = self.clients.get(&stream) {
+            if let Some((_, reply)) = client.kept.iter().find(|(kept, _)| *kept == call) {
+                return Known::Kept(reply);
+            }
+            if u128::from(call) + u128::from(WINDOW) <= client.newest.into() {
+                return Known::TooOld;
+            }
+            if call >= client.first {
+                return Known::NotRun;
+            }
+        }
+        if attempt <= 1 { Known::NotRun } else { Known::Nothing }
+    }
+
     /// What is to be done with a request, and the reply.
     fn run(&mut self, body: &[u8]) -> (Done, Vec<u8>) {
         let long = |at: usize| u64::from_le_bytes(body[at..at + 8].try_into().expect("eight bytes"));
@@ -154,14 +193,13 @@ impl Model {
             return refused(Fault::BadArguments);
         }
         let again = again == 1;
-        let done = match self.newest.get(&stream) {
-            Some((newest, reply)) if call == *newest && !again => return (Done::Remembered, reply.clone()),
-            Some((newest, _)) if call < *newest && !again => return refused(Fault::Forgotten),
-            Some((newest, _)) if call <= *newest => Done::RanAgain,
-            Some(_) => Done::Ran,
-            None if word(24) > 1 && !again => return refused(Fault::Forgotten),
-            None if call > 1 => Done::TakenOver,
-            None => Done::Ran,
+        let heir = call > 1 && !self.clients.contains_key(&stream);
+        let done = match self.known(stream, call, word(24)) {
+            Known::Kept(reply) if !again => return (Done::Remembered, reply.clone()),
+            Known::TooOld | Known::Nothing if !again => return refused(Fault::Forgotten),
+            Known::Kept(_) | Known::TooOld => Done::RanAgain,
+            _ if heir => Done::TakenOver,
+            _ => Done::Ran,
         };
         let (status, result) = match self.procedure(word(16), &body[28..]) {
             Ok(result) => (0, result),
@@ -169,9 +207,13 @@ impl Model {
             Err(fault) => return refused(fault),
         };
         let reply = [header(status), result].concat();
-        let newest = self.newest.entry(stream).or_default();
-        if call >= newest.0 {
-            *newest = (call, reply.clone());
+        let client =
+            self.clients.entry(stream).or_insert_with(|| Client { first: call, newest: call, kept: vec![] });
+        client.newest = client.newest.max(call);
+        // Of the numbers that are 64 apart the newest is kept.
+        if client.kept.iter().all(|(other, _)| other % WINDOW != call % WINDOW || *other <= call) {
+            client.kept.retain(|(other, _)| other % WINDOW != call % WINDOW);
+            client.kept.push((call, reply.clone()));
         }
         (done, reply)
     }
@@ -238,13 +280,22 @@ pub fn seeds() -> Vec<Seed> {
     let mut no_semantics = put(1, AtMostOnce, 1);
     no_semantics[20] = 3;
     let unknown = request(1, 5, AtMostOnce, 1, &|_| ());
-    let seeds: [(_, Vec<Vec<u8>>); 15] = [
+    let seeds: [(_, Vec<Vec<u8>>); 17] = [
         ("put", vec![put(1, AtMostOnce, 1)]),
         ("put-again-at-most-once", vec![put(1, AtMostOnce, 1), put(1, AtMostOnce, 2)]),
         ("put-again-at-least-once", vec![put(1, AtLeastOnce, 1), put(1, AtLeastOnce, 2)]),
         (
             "put-older",
             vec![put(2, AtMostOnce, 1), put(1, AtMostOnce, 2), put(1, AtLeastOnce, 2), stats.clone()],
+        ),
+        ("put-too-old", vec![put(100, AtMostOnce, 1), put(36, AtMostOnce, 1), put(37, AtMostOnce, 1)]),
+        (
+            "put-the-last-numbers-of-all",
+            vec![
+                put(u64::MAX, AtMostOnce, 1),
+                put(u64::MAX - 63, AtMostOnce, 1),
+                put(u64::MAX, AtMostOnce, 2),
+            ],
         ),
         ("put-of-a-stranger-again", vec![put(1, AtMostOnce, 2)]),
         ("put-to-the-heir", vec![put(5, AtMostOnce, 1), put(6, AtMostOnce, 1)]),

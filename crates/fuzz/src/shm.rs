@@ -49,6 +49,21 @@ pub fn run(bytes: &[u8]) {
     assert!(!std::path::Path::new(&path).exists(), "{path} is left behind");
 }
 
+/// One end of a ring: its own counter, the other's when it last looked, and whether it has an item in hand.
+#[derive(Clone, Copy, Debug, Default)]
+struct End {
+    mine: u64,
+    theirs: u64,
+    in_hand: bool,
+}
+
+/// In `Scene::at`.
+const PRODUCER: usize = 0;
+const CONSUMER: usize = 1;
+/// Where the ring's counters are.
+const HEAD: u64 = 128;
+const TAIL: u64 = 192;
+
 struct Scene {
     place: Place,
     name: String,
@@ -57,8 +72,11 @@ struct Scene {
     shape: Shape,
     producer: Option<Buffer>,
     consumer: Option<Buffer>,
-    /// Somebody else has written to it.
+    /// Somebody else has written to it, or has cut it.
     tampered: bool,
+    cut: bool,
+    /// Where the two ends of a ring are, as the wire format has it.
+    at: [End; 2],
     /// The scribbler's own way to it.
     object: File,
     /// What is in the buffer, and in the consumer's hand, as long as nobody has.
@@ -86,6 +104,8 @@ impl Scene {
             producer,
             consumer: None,
             tampered: false,
+            cut: false,
+            at: [End::default(); 2],
             object,
             items,
             hand,
@@ -123,7 +143,11 @@ impl Scene {
         let Some(producer) = &mut self.producer else { return };
         self.pushed = self.pushed.wrapping_add(1);
         let item = vec![self.pushed; len];
+        let shape = producer.object().shape;
         let pushed = at_most(MEMORY, || producer.push(&item, false)).map_err(|e| e.kind());
+        if self.kind == SyncKind::Ring && !self.cut {
+            assert_eq!(pushed, self.push_plainly(&shape, len));
+        }
         if self.tampered {
             return assert_kind(&pushed, &[WouldBlock, InvalidInput, InvalidData, ConnectionAborted]);
         }
@@ -141,7 +165,17 @@ impl Scene {
     fn pop(&mut self) {
         let Some(consumer) = &mut self.consumer else { return };
         self.hand = None;
+        let shape = consumer.object().shape;
+        let plain = (self.kind == SyncKind::Ring && !self.cut).then(|| self.pop_plainly(&shape));
+        let Some(consumer) = &mut self.consumer else { return };
         let popped = at_most(MEMORY, || consumer.pop(false)).map_err(|e| e.kind());
+        match plain {
+            // Empty: whether it is the end depends on who is there.
+            Some(Ok(None)) => assert_ne!(popped, Ok(true)),
+            Some(Ok(Some(item))) => assert_eq!((popped, consumer.item()), (Ok(true), &item[..])),
+            Some(Err(kind)) => assert_eq!(popped, Err(kind)),
+            None => {}
+        }
         if popped == Ok(true) {
             assert!(consumer.item().len() <= consumer.object().shape.slot_size as usize);
         }
@@ -164,9 +198,64 @@ impl Scene {
         }
     }
 
+    fn word(&self, at: u64) -> u64 {
+        let mut bytes = [0; 8];
+        self.object.read_exact_at(&mut bytes, at).expect("it is not cut");
+        u64::from_le_bytes(bytes)
+    }
+
+    /// How many items there are between two counters, if that can be.
+    fn between(shape: &Shape, head: u64, tail: u64) -> Result<u64, ErrorKind> {
+        let items = tail.wrapping_sub(head);
+        if items <= shape.slots.into() { Ok(items) } else { Err(InvalidData) }
+    }
+
+    /// What comes of a push into a ring, as the wire format has it. (What is written there, a pop finds.)
+    fn push_plainly(&mut self, shape: &Shape, len: usize) -> Result<(), ErrorKind> {
+        let head = self.word(HEAD);
+        let end = &mut self.at[PRODUCER];
+        if len > shape.slot_size as usize {
+            return Err(InvalidInput);
+        }
+        if end.mine.wrapping_sub(end.theirs) >= u64::from(shape.slots) {
+            let items = Scene::between(shape, head, end.mine)?;
+            end.theirs = head;
+            if items == u64::from(shape.slots) {
+                return Err(WouldBlock);
+            }
+        }
+        end.mine = end.mine.wrapping_add(1);
+        Ok(())
+    }
+
+    /// What comes of a pop, likewise: no item if there seems to be none.
+    fn pop_plainly(&mut self, shape: &Shape) -> Result<Option<Vec<u8>>, ErrorKind> {
+        let tail = self.word(TAIL);
+        let end = &mut self.at[CONSUMER];
+        end.mine = end.mine.wrapping_add(u64::from(std::mem::take(&mut end.in_hand)));
+        if end.mine == end.theirs {
+            if Scene::between(shape, end.mine, tail)? == 0 {
+                return Ok(None);
+            }
+            end.theirs = tail;
+        }
+        let slot = end.mine % u64::from(shape.slots.next_power_of_two());
+        let at = 256 + slot * (8 + u64::from(shape.slot_size)).next_multiple_of(64);
+        let len = self.word(at) as u32;
+        if len > shape.slot_size {
+            return Err(InvalidData);
+        }
+        let mut item = vec![0; len as usize];
+        self.object.read_exact_at(&mut item, at + 8).expect("it is not cut");
+        self.at[CONSUMER].in_hand = true;
+        Ok(Some(item))
+    }
+
     fn done(&mut self) {
         let Some(consumer) = &mut self.consumer else { return };
         self.hand = None;
+        let end = &mut self.at[CONSUMER];
+        end.mine = end.mine.wrapping_add(u64::from(std::mem::take(&mut end.in_hand)));
         let done = at_most(MEMORY, || consumer.done()).map_err(|e| e.kind());
         if self.tampered { assert_kind(&done, &[InvalidData]) } else { assert_eq!(done, Ok(())) }
     }
@@ -189,6 +278,7 @@ impl Scene {
     }
 
     fn resize(&mut self, len: u64) {
+        self.cut |= len < self.object.metadata().expect("open").len();
         self.object.set_len(len.min(LONGEST_OBJECT)).expect("a file in memory");
         self.tampered = true;
     }
@@ -207,6 +297,7 @@ impl Scene {
                 let object = consumer.object();
                 assert!(self.tampered || (object.kind(), object.shape) == (self.kind, self.shape));
                 self.consumer = Some(consumer);
+                self.at[CONSUMER] = self.end(HEAD, TAIL);
             }
             other => {
                 let kind = other.map(|o| o.is_some()).map_err(|e| e.kind());
@@ -222,12 +313,23 @@ impl Scene {
             return;
         }
         match at_most(MEMORY, || Buffer::create(&self.place, &self.name, self.kind, self.shape)) {
-            Ok(producer) => self.producer = Some(producer),
+            Ok(producer) => {
+                self.producer = Some(producer);
+                self.at[PRODUCER] = self.end(TAIL, HEAD);
+            }
             Err(e) => {
                 assert!(self.tampered, "{e}");
                 assert_kind(&Err::<(), _>(e.kind()), &[InvalidData, InvalidInput, ConnectionAborted]);
             }
         }
+    }
+
+    /// Where somebody begins who has just come to a ring.
+    fn end(&self, mine: u64, theirs: u64) -> End {
+        if self.kind != SyncKind::Ring || self.cut {
+            return End::default();
+        }
+        End { mine: self.word(mine), theirs: self.word(theirs), in_hand: false }
     }
 
     fn goodbye(&mut self) {
