@@ -20,7 +20,7 @@ use socket_demo::frame::{GOODBYE, HELLO, REPLY};
 use crate::memory::at_most;
 use crate::rpc_request::printable;
 use crate::script::Script;
-use crate::wire::{encode, frame, number};
+use crate::wire::{encode, frame, number, window};
 use crate::{LONGEST, Seed, unique_name};
 
 /// What a server may cost the client: a buffer, a request, what it says of it.
@@ -55,7 +55,8 @@ pub fn run(bytes: &[u8]) {
     let link = match hello(&mut rest) {
         Ok(said) => {
             let link = met.expect("it said HELLO").expect("it said HELLO");
-            assert_eq!(link.server.encode(), said[..Hello::LEN], "encoded again it is the same");
+            assert!(said.starts_with(&link.server.encode()), "encoded again it is the same");
+            assert_eq!(link.server.window, window(said));
             link
         }
         Err(None) => return assert!(matches!(met, Ok(None)), "it left, and another may come: {met:?}"),

@@ -16,12 +16,12 @@ use socket_demo::consumer::{Consumer, Received};
 use socket_demo::datagram;
 use socket_demo::dial::Hello;
 use socket_demo::endpoint::Address;
-use socket_demo::frame::{DATA, GOODBYE, HELLO};
+use socket_demo::frame::{ACK, DATA, GOODBYE, HELLO};
 use socket_demo::udp_consumer::{Arrival, UdpConsumer};
 
 use crate::memory::at_most;
 use crate::script::{Script, of_parts};
-use crate::wire::{Frame, check, encode, frame, number, pieces};
+use crate::wire::{Frame, check, encode, frame, number, pieces, window};
 use crate::{LONGEST, Seed, item, unique_name};
 
 /// The longest item that the server takes, in bytes.
@@ -50,7 +50,8 @@ struct Talk {
     items: Vec<Vec<u8>>,
     /// It ended: well; with this error of a client that had said HELLO; before that.
     end: Option<End>,
-    answers: Vec<u8>,
+    /// Without acknowledgements, of which there may be more or fewer.
+    answers: Vec<(u32, Vec<u8>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,17 +75,15 @@ fn hello() -> Hello {
 
 impl Talk {
     /// As the wire format has it. `next` is asked for one frame after the other.
-    fn plainly<'a>(
-        mut next: impl FnMut(bool) -> Result<Option<Frame<'a>>, ErrorKind>,
-        encode: fn(u32, &[u8]) -> Vec<u8>,
-    ) -> Talk {
+    fn plainly<'a>(mut next: impl FnMut(bool) -> Result<Option<Frame<'a>>, ErrorKind>) -> Talk {
         let (mut talk, mut greeted) = (Talk::default(), false);
         while talk.end.is_none() {
             let found = next(greeted);
             talk.end = match found {
                 Ok(Some(Frame { kind: HELLO, body })) => {
-                    talk.answers.extend(encode(HELLO, &hello().encode()));
                     greeted = body[..8] == *b"item\x01\0\0\0";
+                    let window = if greeted { window(body) } else { 0 };
+                    talk.answers.push((HELLO, Hello { window, ..hello() }.encode()));
                     (!greeted).then_some(End::Refused)
                 }
                 Ok(Some(Frame { kind: DATA, body })) => {
@@ -92,7 +91,7 @@ impl Talk {
                     None
                 }
                 Ok(Some(Frame { body, .. })) if number(body) == talk.items.len() as u64 => {
-                    talk.answers.extend(encode(GOODBYE, body));
+                    talk.answers.push((GOODBYE, body.to_vec()));
                     Some(End::Well)
                 }
                 Ok(Some(_)) => Some(End::Lost(ErrorKind::InvalidData)),
@@ -126,7 +125,7 @@ impl Talk {
         assert!(talk.end.is_some(), "a connection that has ended ends");
         assert_eq!(server.producers(), 0);
         drop(server);
-        talk.answers = answers(client);
+        talk.answers = answers(client, socket_type, talk.items.len() as u64);
         talk
     }
 
@@ -134,6 +133,7 @@ impl Talk {
     fn hear(&mut self, server: &mut Consumer) {
         for _ in 0..LONGEST {
             match at_most(MEMORY, || server.try_receive()) {
+                Ok(Received::Acknowledging) => {}
                 Ok(Received::Item) => self.items.push(server.item().to_vec()),
                 // Of one that had said HELLO the end follows, which says more.
                 Ok(Received::Notice(notice)) if notice.starts_with("the producer") => {}
@@ -147,16 +147,40 @@ impl Talk {
     }
 }
 
-/// All that the server has answered. That it closed with something unread is an error, said once.
-fn answers(client: OwnedFd) -> Vec<u8> {
+/// What the server has answered to so many items, but for acknowledgements. That it closed with something unread is
+/// an error, said once.
+fn answers(client: OwnedFd, socket_type: SockType, items: u64) -> Vec<(u32, Vec<u8>)> {
     let (mut all, mut client) = (Vec::new(), File::from(client));
-    let _ = client.read_to_end(&mut all).or_else(|_| client.read_to_end(&mut all));
+    if socket_type == SockType::Stream {
+        let mut bytes = Vec::new();
+        let _ = client.read_to_end(&mut bytes).or_else(|_| client.read_to_end(&mut bytes));
+        let (rules, mut rest) = ([(HELLO, 16..=20), (GOODBYE, 8..=8), (ACK, 8..=8)], &bytes[..]);
+        while let Some(Frame { kind, body }) = frame(&mut rest, &rules).expect("it keeps to the rules") {
+            all.push((kind, body.to_vec()));
+        }
+    } else {
+        let mut packet = [0; 64];
+        while let Ok(len @ 1..) = client.read(&mut packet).or_else(|_| client.read(&mut packet)) {
+            let (kind, body) = packet[..len].split_first_chunk().expect("a kind");
+            all.push((u32::from_le_bytes(*kind), body.to_vec()));
+        }
+    }
+    let is_wanted = all.first().is_some_and(|(_, hello)| window(hello) > 0);
+    let mut acknowledged = 0;
+    all.retain(|(kind, body)| {
+        if *kind == ACK {
+            let n = number(body);
+            assert!(is_wanted && acknowledged < n && n <= items, "{n} after {acknowledged}, of {items}");
+            acknowledged = n;
+        }
+        *kind != ACK
+    });
     all
 }
 
 fn stream(bytes: &[u8]) {
     let mut rest = bytes;
-    let plain = Talk::plainly(|greeted| frame(&mut rest, &rules(greeted)), encode);
+    let plain = Talk::plainly(|greeted| frame(&mut rest, &rules(greeted)));
     let name = unique_name();
     let kernel = UnixAddr::new_abstract(name.as_bytes()).expect("a short name");
     let address = Address::Abstract(name);
@@ -172,19 +196,16 @@ fn stream(bytes: &[u8]) {
 
 fn packets(packets: &[&[u8]]) {
     let mut rest = packets.iter();
-    let plain = Talk::plainly(
-        |greeted| match rest.next() {
-            // An empty one cannot be told from the end.
-            None | Some([]) => Ok(None),
-            Some(packet) => {
-                let (kind, body) = packet.split_first_chunk().ok_or(ErrorKind::InvalidData)?;
-                let kind = u32::from_le_bytes(*kind);
-                check(kind, body.len(), &rules(greeted))?;
-                Ok(Some(Frame { kind, body }))
-            }
-        },
-        |kind, body| [&kind.to_le_bytes()[..], body].concat(),
-    );
+    let plain = Talk::plainly(|greeted| match rest.next() {
+        // An empty one cannot be told from the end.
+        None | Some([]) => Ok(None),
+        Some(packet) => {
+            let (kind, body) = packet.split_first_chunk().ok_or(ErrorKind::InvalidData)?;
+            let kind = u32::from_le_bytes(*kind);
+            check(kind, body.len(), &rules(greeted))?;
+            Ok(Some(Frame { kind, body }))
+        }
+    });
     let channel = Place::open().expect("a place").channel(&unique_name(), "sock");
     let kernel = UnixAddr::new(&channel.path()).expect("a short path");
     assert_eq!(Talk::really(&Address::Seqpacket(channel), &kernel, SockType::SeqPacket, packets), plain);
@@ -260,6 +281,7 @@ fn plain_datagram(datagram: &[u8]) -> Option<(u32, u64)> {
 pub fn seeds() -> Vec<Seed> {
     let other = |protocol, version| Hello { pid: 4711, ..Hello::new(protocol, version, 128) }.encode();
     let hello = encode(HELLO, &other(*b"item", 1));
+    let windowed = |window: u32| encode(HELLO, &[&other(*b"item", 1)[..], &window.to_le_bytes()].concat());
     let one = encode(DATA, &item::sealed(0, b"one"));
     let goodbye = |n: u64| encode(GOODBYE, &n.to_le_bytes());
     let claims =
@@ -276,6 +298,8 @@ pub fn seeds() -> Vec<Seed> {
             "stream-hello-longer",
             [&encode(HELLO, &[&other(*b"item", 1)[..], b"more"].concat())[..], &one].concat(),
         ),
+        ("stream-window", [&windowed(3)[..], &one, &one, &one, &one, &goodbye(4)].concat()),
+        ("stream-window-of-one", [&windowed(1)[..], &one, &one].concat()),
         ("stream-item-first", one.clone()),
         ("stream-other-version", encode(HELLO, &other(*b"item", 2))),
         ("stream-unframed", encode(HELLO, &other(*b"bare", 1))),

@@ -44,6 +44,11 @@ pub fn number(body: &[u8]) -> u64 {
     u64::from_le_bytes(body.try_into().expect("eight bytes, by the rules"))
 }
 
+/// The window that a HELLO asks for or grants.
+pub fn window(hello: &[u8]) -> u32 {
+    hello.get(16..20).map_or(0, |word| u32::from_le_bytes(word.try_into().expect("four bytes")))
+}
+
 /// The lengths of the pieces in which a stream may come.
 pub const PIECES: [usize; 7] = [1, 2, 5, 13, 3, 89, 8];
 
