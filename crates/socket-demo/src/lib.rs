@@ -15,13 +15,15 @@
 //! Read in this order: [`unframed`] (a stream has no messages), [`frame`] (where a message ends), [`packet`] and
 //! [`framing`] (where the kernel knows it), [`endpoint`] and [`listener`] (how two processes meet), [`dial`] (how a
 //! client introduces itself), [`server`] (many connections in one thread), and then what this pair makes of them:
-//! [`protocol`], [`producer`] and [`consumer`]; with [`window`] and [`window_producer`] a producer knows on the way how far
-//! the consumer has come. `rpc-demo` builds upon the frames, the meeting and the server.
+//! [`protocol`], [`producer`] and [`consumer`], and [`batch`] (one call for many items); with [`window`] and
+//! [`window_producer`] a producer knows on the way how far the consumer has come. `rpc-demo` builds upon the frames, the
+//! meeting and the server.
 //!
 //! Without connections: [`datagram`], [`udp_producer`] and [`udp_consumer`].
 
 #![forbid(unsafe_code)]
 
+pub mod batch;
 pub mod consumer;
 pub mod datagram;
 pub mod dial;

@@ -132,12 +132,14 @@ pub static SUBJECTS: &[Subject] = &[
     buffer("shm:ring", &["--sync", "ring"]),
     subject("mmap:file", Bare::Memory, &[]),
     many(Producers, subject("socket:unix", Bare::Unix, &["--transport", "unix"])),
+    version("unix", &["--unbatched"], subject("socket:unbatched", Bare::Unix, &["--transport", "unix"])),
     many(Producers, subject("socket:abstract", Bare::Unix, &["--transport", "abstract"])),
     many(Producers, subject("socket:seqpacket", Bare::Seqpacket, &["--transport", "seqpacket"])),
     // Not udp: at full speed it loses items, as it may, and a row with losses is no row.
     many(Producers, subject("socket:tcp", Bare::Tcp, &["--transport", "tcp", "--addr", "{addr}"])),
     // A call is answered by its nature.
     many(Producers, answered(subject("rpc:unix", Bare::Unix, &["--transport", "unix"]), &[], &[])),
+    version("unix", &["--in-flight", "32"], subject("rpc:in-flight", Bare::Unix, &["--transport", "unix"])),
     many(
         Producers,
         answered(subject("rpc:tcp", Bare::Tcp, &["--transport", "tcp", "--addr", "{addr}"]), &[], &[]),

@@ -25,6 +25,9 @@ pub struct Args {
     /// The largest payload that may be sent [default: 16MiB; what fits into one with seqpacket and udp]
     #[arg(long, value_name = "BYTES", value_parser = args::size, default_value = "16MiB", hide_default_value = true, help_heading = "Socket")]
     pub max_frame: usize,
+    /// Send each item by a call of its own, as producer.rs does, also those for which nobody waits
+    #[arg(long, help_heading = "Socket")]
+    pub unbatched: bool,
     /// Send every frame byte by byte with this pause, so that the consumer can be seen waiting for all of it
     #[arg(long, value_name = "DURATION", value_parser = args::duration, help_heading = "Socket")]
     pub drip: Option<Duration>,

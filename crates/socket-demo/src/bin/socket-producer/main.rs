@@ -1,5 +1,6 @@
 //! Sends items through a socket.
 
+mod batches;
 mod drip;
 mod flags;
 mod udp;
@@ -40,7 +41,7 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     }
     let mut producer = Producer::new(meet(session, Producer::dial(address))?);
     let sent = producer.check(items.longest()).map_err(Into::into).and_then(|()| match args.drip {
-        None => send_all(&mut items, session, &mut producer),
+        None => batches::send_all(args, &mut items, session, &mut producer),
         Some(pause) => drip::send_all(pause, &mut items, session, &mut producer),
     });
     if session.stopped().is_some() || producer.sent() == 0 {
@@ -59,21 +60,6 @@ fn meet(session: &mut Session, mut dial: Dial) -> Result<Link> {
             return Ok(link);
         }
     }
-}
-
-/// The loop: every item is sent, then the goodbye.
-fn send_all(items: &mut Items, session: &mut Session, producer: &mut Producer) -> Result<()> {
-    let full = |_: &Producer| "socket full".to_owned();
-    while let Some(item) = items.next(session)? {
-        session.wait(
-            producer,
-            full,
-            |_| Ok(()),
-            |p, block| if block { p.send(item) } else { p.try_send(item) },
-        )?;
-        session.sent(item)?;
-    }
-    finish(session, producer)
 }
 
 /// The goodbye, whose answer says that all items were taken.
