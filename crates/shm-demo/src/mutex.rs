@@ -214,7 +214,7 @@ impl MutexBuffer {
 
 impl Drop for MutexBuffer {
     fn drop(&mut self) {
-        let _ = self.leave(false, 0);
+        let _ = self.leave(false, 0).inspect_err(|_| self.object.die());
     }
 }
 
@@ -410,5 +410,20 @@ mod tests {
                 consumer.done().expect("done");
             }
         }
+    }
+
+    #[test]
+    fn who_leaves_while_somebody_is_stopped_inside_gives_its_item_back_all_the_same() {
+        let (mut producer, mut consumer) = pair("stopped", 1);
+        producer.try_push(b"first").expect("a free slot");
+        assert!(consumer.try_pop().expect("an item"));
+        // A thread of ours cannot be stopped alone; one that does not come out again for a while is the same.
+        let inside = Inside::enter(&producer.object, &Cell::new(false)).expect("nobody else is inside");
+        std::thread::scope(|threads| {
+            threads.spawn(|| drop(consumer));
+        });
+        drop(inside);
+        producer.look().expect("nothing is in the way");
+        assert_eq!(producer.items(), 1, "the slot is nobody's, for ever");
     }
 }

@@ -204,6 +204,11 @@ impl Object {
         })
     }
 
+    /// Leaves as who is killed does, for we could not give back what we hold: whoever looks next does it for us.
+    pub fn die(&mut self) {
+        self.seat.die();
+    }
+
     /// What a producer cannot leave to nobody, if there are so many `items` in the buffer: those; and the goodbye
     /// itself, as long as no consumer has come. One that comes later could not know that there was a stream.
     pub fn owed(&self, items: usize) -> usize {

@@ -163,6 +163,11 @@ impl Seat {
         Ok(())
     }
 
+    /// Leaves our name there, without its lock.
+    pub(crate) fn die(&mut self) {
+        self.attachment = None;
+    }
+
     pub(crate) fn error(&self, action: &str, e: io::Error) -> io::Error {
         io::Error::new(e.kind(), format!("{action} shared memory {}: {e}", self.name))
     }
