@@ -441,6 +441,8 @@ pub fn seeds() -> Vec<Seed> {
         ("header-deaths", header(ring, 68, 7)),
         ("ring-head-ahead", script(ring, &[&one, &long(128, 9), INSPECT, POP, CONSUMER_COMES])),
         ("ring-tail-ahead", script(ring, &[&one, &long(192, u64::MAX), POP, INSPECT])),
+        ("ring-tail-a-little-ahead", script(ring, &[&one, &long(192, 5), POP, POP])),
+        ("ring-head-a-little-back", script(ring, &[&one, &one, &one, &long(128, u64::MAX - 3), &one, &one])),
         (
             "ring-near-the-wrap",
             script(

@@ -117,6 +117,6 @@ fn the_seeds_are_what_the_encoders_make_today() {
 fn a_corpus_is_small() {
     for target in TARGETS {
         let files = corpus(&target);
-        assert!(files.len() <= 100, "{}: {} files; too many to be read", target.name, files.len());
+        assert!(files.len() <= 200, "{}: {} files; too many to be read", target.name, files.len());
     }
 }
