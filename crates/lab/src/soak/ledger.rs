@@ -161,7 +161,9 @@ impl Ledger {
             sums.reordered += stream.late;
             sums.may_be_lost += self.may_be_missing_at_the_end(stream, &end, promise);
             let untold = end.said.map_or(0, |said| end.taken.saturating_sub(said));
-            if untold > u64::from(end.status != 0) || end.said.is_some_and(|said| said > end.taken) {
+            if untold > if end.status == 0 { 0 } else { promise.begun }
+                || end.said.is_some_and(|said| said > end.taken)
+            {
                 let said = end.said.unwrap_or_default();
                 findings
                     .push(format!("producer {number} had {} items, and says that it sent {said}", end.taken));
@@ -195,7 +197,7 @@ impl Ledger {
             .consumer
             .is_some_and(|c| end.consumer == Some(c) && !self.killed.contains(&c) && !self.left.contains(&c));
         let abandoned = !served || end.status == 3 || promise.lock && self.deaths;
-        1 + if abandoned { promise.held } else { 0 }
+        promise.begun + if abandoned { promise.held } else { 0 }
     }
 }
 
@@ -217,7 +219,8 @@ mod tests {
     use super::*;
     use crate::soak::record::record;
 
-    const STRICT: Promise = Promise { hand: 0, twice: 1, held: 8, lock: false, outlives: false, cut: false };
+    const STRICT: Promise =
+        Promise { begun: 1, hand: 0, twice: 1, held: 8, lock: false, outlives: false, cut: false };
 
     /// A producer's run of `taken` items that ended with `status` while consumer 1 ran, which received `numbers`.
     fn judged(taken: u64, status: i32, numbers: &[u64], killed: &[u64]) -> (Sums, Vec<String>) {

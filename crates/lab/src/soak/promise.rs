@@ -10,6 +10,8 @@ use crate::soak::record::RECORD;
 /// The promise of one variant.
 #[derive(Clone, Copy, Debug)]
 pub struct Promise {
+    /// What a producer may have had in hand that did not end well: an item, or each call that was under way.
+    pub begun: u64,
     /// What goes with a killed consumer out of the middle of a stream: the item in hand.
     pub hand: u64,
     /// What may come again after a killed consumer: the item in hand.
@@ -25,7 +27,8 @@ pub struct Promise {
 }
 
 /// Nothing lost, nothing twice.
-const NONE: Promise = Promise { hand: 0, twice: 0, held: 0, lock: false, outlives: false, cut: false };
+const NONE: Promise =
+    Promise { begun: 1, hand: 0, twice: 0, held: 0, lock: false, outlives: false, cut: false };
 
 /// What a reader may have read ahead of a stream.
 const AHEAD: u64 = 64 << 10;
@@ -53,10 +56,16 @@ impl Promise {
             // They grow at need, up to these.
             ("socket", "tcp") => stream(kernel("net/ipv4/tcp_wmem") + kernel("net/ipv4/tcp_rmem")),
             ("socket", _) => stream(kernel("net/core/wmem_default")),
-            // The call in flight is the producer's item in hand.
-            _ => Promise { cut: true, ..NONE },
+            // The calls in flight, and an item that waits to be called with.
+            _ => Promise { begun: in_flight(subject), cut: true, ..NONE },
         }
     }
+}
+
+/// How many calls of a client may be under way, and the one that is to follow.
+fn in_flight(subject: &Subject) -> u64 {
+    let at = subject.producer.iter().position(|arg| *arg == "--in-flight");
+    at.and_then(|at| subject.producer.get(at + 1)?.parse::<u64>().ok()).map_or(1, |calls| calls + 1)
 }
 
 /// The last, which is the largest, number of a kernel's setting.
