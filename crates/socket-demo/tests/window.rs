@@ -235,9 +235,16 @@ fn ctrl_c_on_the_producer_names_what_is_unknown() {
 #[test]
 fn windows_beside_producers_without() {
     for pair in ALL {
-        let sandbox = Sandbox::new();
-        let consumer = sandbox.consumer(&pair, &["--json", "--quiet"]);
+        let mut sandbox = Sandbox::new();
+        let file = sandbox.file("output");
+        let output = ["--json", "--quiet", "--output", file.to_str().expect("UTF-8")];
+        let consumer = sandbox.consumer(&pair, &output);
         let busy = sandbox.producer(&pair, &FULL_SPEED);
+        // Else the first of the others could come and go before it, and the consumer with them.
+        let since = Instant::now();
+        while written("", Some(&file)) == 0 {
+            assert!(since.elapsed() < SOON, "nothing comes: {}", busy.stderr());
+        }
         // One that never lets the consumer come to rest keeps no acknowledgement back: each of these ends.
         for window in ["1", "3", "100"] {
             let few = ["--count", "10", "--interval", "0", "--quiet"];
