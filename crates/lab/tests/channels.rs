@@ -114,8 +114,13 @@ fn names(sandbox: &Sandbox, name: &str) -> BTreeMap<String, u64> {
 /// Ends a pair that runs until it is told to, and fails unless every item came.
 fn completes(producer: Process, consumer: Process) {
     producer.signal(SIGINT);
-    let sent = producer.end().expect(130);
-    consumer.end().expect(0).all_well(sent.number("items"));
+    let sent = producer.end().expect(130).number("items");
+    let ended = consumer.end().expect(0);
+    let items = ended.number("items");
+    // A call that Ctrl-C cuts short may have run: its client does not count it.
+    let unknown = u64::from(ended.json()["method"] == "rpc");
+    assert!((sent..=sent + unknown).contains(&items), "{items} of {sent}");
+    ended.all_well(items);
 }
 
 #[test]
