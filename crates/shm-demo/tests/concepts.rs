@@ -253,14 +253,15 @@ fn row_3_with_semaphores_or_a_mutex_nothing_is_lost() {
 #[test]
 fn row_3_an_item_is_torn_when_two_use_its_slot_at_the_same_time() {
     for _ in 0..50 {
-        let [consumers, _] = two_and_two(&NONE, "20000");
+        // So many that no producer is done before the other comes: the consumers would end with it.
+        let [consumers, _] = two_and_two(&NONE, "100000");
         if let Some(consumer) = consumers.iter().find(|c| c.number("corrupted") > 0) {
             let said = consumer.clone().expect(4).says("corrupted item: ").says("torn items: ");
             said.says("(--sync semaphore or mutex)");
             return;
         }
     }
-    panic!("not one of 2,000,000 items was torn");
+    panic!("not one of 10,000,000 items was torn");
 }
 
 #[test]
