@@ -383,6 +383,7 @@ fn cleaned_all_the_time_the_living_notice_nothing_and_the_dead_are_gone() {
                     if round % 3 == 0 {
                         other.signal(SIGKILL);
                     } else {
+                        // Time is the subject here too: a while in which it may notice the death by itself.
                         thread::sleep(Duration::from_millis(20));
                         if other.is_running() {
                             other.signal(SIGINT);
