@@ -8,6 +8,7 @@ use std::io;
 
 use common::place::{Place, Role};
 
+use crate::duplex;
 use crate::mutex::{self, MutexBuffer};
 use crate::object::{Format, Object, Shape, SyncKind};
 use crate::ring::{self, Ring};
@@ -24,7 +25,7 @@ pub enum Buffer {
     Semaphore(SemaphoreBuffer),
     /// `--sync mutex`
     Mutex(MutexBuffer),
-    /// `--sync ring`
+    /// `--sync ring`; with `--duplex` the ring of the items
     Ring(Ring),
     /// `--sync none`
     None(Unsynchronized),
@@ -72,9 +73,22 @@ impl Buffer {
         Ok(match kind {
             SyncKind::Semaphore => Buffer::Semaphore(SemaphoreBuffer::new(object)?),
             SyncKind::Mutex => Buffer::Mutex(MutexBuffer::new(object)?),
-            SyncKind::Ring => Buffer::Ring(Ring::new(object)?),
+            SyncKind::Ring | SyncKind::Duplex => Buffer::Ring(Ring::new(object)?),
             SyncKind::None => Buffer::None(Unsynchronized::new(object)?),
         })
+    }
+
+    /// The ring of the replies, if there is a way back: who pushes items pops them, and the other way round.
+    ///
+    /// # Errors
+    /// See [`duplex::replies`].
+    pub fn replies(&self) -> io::Result<Option<Buffer>> {
+        match self {
+            Buffer::Ring(items) if self.object().kind() == SyncKind::Duplex => {
+                duplex::replies(items).map(Buffer::Ring).map(Some)
+            }
+            _ => Ok(None),
+        }
     }
 
     /// How to wait from now on.
@@ -169,6 +183,22 @@ impl Buffer {
     }
 }
 
+/// What `--sync` and `--duplex` ask for.
+///
+/// # Errors
+/// `InvalidInput` where a reply could not find who has asked.
+pub fn kind(sync: SyncKind, duplex: bool) -> io::Result<SyncKind> {
+    match sync {
+        _ if !duplex => Ok(sync),
+        SyncKind::Ring => Ok(SyncKind::Duplex),
+        _ => {
+            let why = "--duplex: only with --sync ring, which has one of each; where there are more, anybody could \
+                       take the reply to another's item";
+            Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+        }
+    }
+}
+
 /// How to wait, as `--wait` says.
 ///
 /// # Errors
@@ -186,6 +216,7 @@ pub(crate) fn format(kind: SyncKind) -> &'static Format {
         SyncKind::Semaphore => &semaphore::FORMAT,
         SyncKind::Mutex => &mutex::FORMAT,
         SyncKind::Ring => &ring::FORMAT,
+        SyncKind::Duplex => &duplex::FORMAT,
         SyncKind::None => &unsynchronized::FORMAT,
     }
 }

@@ -56,7 +56,7 @@ impl Gauge {
                 let free = Slots { memory, shape: &self.shape }.count(Queue::Free);
                 slots.saturating_sub(free as u32)
             }
-            SyncKind::Ring => long(ring::TAIL).wrapping_sub(long(ring::HEAD)) as u32,
+            SyncKind::Ring | SyncKind::Duplex => long(ring::TAIL).wrapping_sub(long(ring::HEAD)) as u32,
             SyncKind::None => unsynchronized::count(memory),
         };
         // What others wrote may be anything.

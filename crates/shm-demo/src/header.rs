@@ -60,13 +60,16 @@ pub enum SyncKind {
     Ring = 3,
     /// Not at all.
     None = 4,
+    /// A ring there, and one back.
+    Duplex = 5,
 }
 
 impl SyncKind {
     /// All of them, in the order in which to read them.
-    pub const ALL: [SyncKind; 4] = [SyncKind::None, SyncKind::Semaphore, SyncKind::Mutex, SyncKind::Ring];
+    pub const ALL: [SyncKind; 5] =
+        [SyncKind::None, SyncKind::Semaphore, SyncKind::Mutex, SyncKind::Ring, SyncKind::Duplex];
 
-    /// Their names, likewise.
+    /// The names of those that `--sync` takes, likewise.
     pub const NAMES: [&str; 4] = ["none", "semaphore", "mutex", "ring"];
 
     /// The one of that name; the textbook's if there is none.
@@ -74,13 +77,14 @@ impl SyncKind {
         SyncKind::ALL.into_iter().find(|kind| kind.name() == name).unwrap_or(SyncKind::Semaphore)
     }
 
-    /// As it is said to `--sync`.
+    /// As it is said behind `--sync`.
     pub const fn name(self) -> &'static str {
         match self {
             SyncKind::Semaphore => "semaphore",
             SyncKind::Mutex => "mutex",
             SyncKind::Ring => "ring",
             SyncKind::None => "none",
+            SyncKind::Duplex => "ring --duplex",
         }
     }
 }

@@ -56,7 +56,7 @@ pub fn inspect(object: &File) -> io::Result<Option<Seen>> {
     let items = match kind {
         SyncKind::Semaphore => long(semaphore::TAIL).wrapping_sub(long(semaphore::HEAD)),
         SyncKind::Mutex => long(slots::QUEUES + 8).wrapping_sub(long(slots::QUEUES)),
-        SyncKind::Ring => long(ring::TAIL).wrapping_sub(long(ring::HEAD)),
+        SyncKind::Ring | SyncKind::Duplex => long(ring::TAIL).wrapping_sub(long(ring::HEAD)),
         // Lost updates can have taken it below zero.
         SyncKind::None => (word(unsynchronized::COUNT) as i32).max(0) as u64,
     };

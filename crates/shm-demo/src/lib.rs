@@ -9,8 +9,8 @@
 //! | [`mutex`] | robust mutex, futex | the same, and it survives what a semaphore does not: a killed process |
 //! | [`ring`] | atomic counters, futex | one producer and one consumer, an order of magnitude faster |
 //!
-//! What all four stand on: [`memory`] (bytes that others change), [`futex`] (sleeping), [`waiting`] (and when not to),
-//! [`seat`] (who is there) and [`object`] (the name, the header, the end). [`buffer`] only chooses one of the four; [`inspect`]
+//! A ring goes in one direction; [`duplex`] is two of them. What all stand on: [`memory`] (bytes that others change),
+//! [`futex`] (sleeping), [`waiting`] (and when not to), [`seat`] (who is there) and [`object`] (the name, the header, the end). [`buffer`] only chooses one of the four; [`inspect`]
 //! looks at a buffer from outside.
 //!
 //! A buffer's life, on either side:
@@ -26,6 +26,7 @@
 #![deny(unsafe_code)]
 
 pub mod buffer;
+pub mod duplex;
 pub mod event;
 pub mod futex;
 pub mod gauge;

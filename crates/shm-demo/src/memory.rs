@@ -31,6 +31,8 @@ pub struct Memory {
     /// Dropped before the mapping.
     guard: Guarded,
     map: MmapRaw,
+    /// Where in the mapping the first of these bytes is.
+    from: usize,
     /// The shared lock (flock) lives as long as the descriptor and the mapping.
     file: File,
 }
@@ -45,12 +47,19 @@ impl Memory {
         let map = MmapRaw::map_raw(&file)?;
         // Before the first touch, for it can be cut at this very moment.
         let guard = Guarded::new(map.as_ptr() as usize, map.len())?;
-        Ok(Memory { guard, map, file })
+        Ok(Memory { guard, map, from: 0, file })
     }
 
     /// Maps the same object once more.
     pub fn again(&self) -> io::Result<Memory> {
-        Memory::map(self.file.try_clone()?)
+        self.part(0)
+    }
+
+    /// The same, of which the bytes before `at` are not ours.
+    pub fn part(&self, at: usize) -> io::Result<Memory> {
+        let whole = Memory::map(self.file.try_clone()?)?;
+        let from = (self.from + at).min(whole.map.len());
+        Ok(Memory { from, ..whole })
     }
 
     /// Fails if the guard has met a page that was cut off: what was read since may be zeroes. Costs one load.
@@ -67,16 +76,16 @@ impl Memory {
     /// `InvalidData` if it is shorter than the mapping.
     pub fn check_size(&self) -> io::Result<()> {
         let len = self.file.metadata()?.len();
-        if !self.guard.is_lost() && len >= self.size() as u64 {
+        if !self.guard.is_lost() && len >= self.map.len() as u64 {
             return Ok(());
         }
-        let why = format!("file shrank to {len} bytes of {}: another process cut the object", self.size());
+        let why = format!("file shrank to {len} bytes of {}: another process cut the object", self.map.len());
         Err(io::Error::new(io::ErrorKind::InvalidData, why))
     }
 
-    /// How many bytes are mapped.
+    /// How many bytes there are.
     pub fn size(&self) -> usize {
-        self.map.len()
+        self.map.len() - self.from
     }
 
     /// Where `bytes` bytes begin at the offset `at`.
@@ -86,7 +95,7 @@ impl Memory {
     /// wrote is checked before it becomes an offset.
     fn at(&self, at: usize, bytes: usize, align: usize) -> *mut u8 {
         assert!(at.is_multiple_of(align) && at <= self.size() && bytes <= self.size() - at);
-        self.map.as_mut_ptr().wrapping_add(at)
+        self.map.as_mut_ptr().wrapping_add(self.from + at)
     }
 
     /// The 32-bit control word at the offset `at`.

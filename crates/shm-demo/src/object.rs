@@ -88,12 +88,24 @@ impl Object {
         Ok(seat.take().map(|seat| Object::new(seat, memory, shape)))
     }
 
+    /// The part of this object from `at` on, where the same two processes have a buffer in the other direction. Who
+    /// comes, leaves or dies is known from this object alone.
+    ///
+    /// # Errors
+    /// What mmap(2) refuses.
+    pub fn way_back(&self, at: usize, shape: Shape) -> io::Result<Object> {
+        Ok(Object::new(self.seat.turned(), self.memory.part(at)?, shape))
+    }
+
     fn new(seat: Seat, memory: Memory, shape: Shape) -> Object {
         Object { memory, shape, pid: std::process::id(), seat, living: Vec::new() }
     }
 
     /// Looks who is attached, and hands the pids of the dead to `recover`, which gives back what they held.
     pub fn look(&mut self, mut recover: impl FnMut(&Object, u32) -> io::Result<()>) -> io::Result<()> {
+        if !self.seat.is_taken() {
+            return Ok(());
+        }
         let channel = self.seat.channel.clone();
         let guard = channel.lock()?;
         let (living, dead): (Vec<_>, Vec<_>) = guard.attached()?.into_iter().partition(|a| a.alive);

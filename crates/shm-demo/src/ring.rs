@@ -48,7 +48,7 @@ const _: () = assert!(HEAD == 128 && TAIL == 192 && SLOTS == 256);
 pub static FORMAT: Format =
     Format { kind: SyncKind::Ring, one_each: true, size, init: |_: &Memory, _: &Shape| Ok(()) };
 
-fn size(shape: &Shape) -> usize {
+pub(crate) fn size(shape: &Shape) -> usize {
     SLOTS + shape.slots.next_power_of_two() as usize * shape.stride(SLOT_HEADER)
 }
 

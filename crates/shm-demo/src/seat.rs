@@ -58,6 +58,17 @@ impl Seat {
         Seat { channel, name, role, format, attachment: None, predecessor: false, deaths_before: 0 }
     }
 
+    /// Our seat seen from the way back, where we have the other role. Nobody comes or leaves by it.
+    pub(crate) fn turned(&self) -> Seat {
+        let (channel, name, role) = (self.channel.clone(), self.name.clone(), self.role.other());
+        Seat { channel, name, role, attachment: None, predecessor: false, ..*self }
+    }
+
+    /// Whether this process is attached by it.
+    pub(crate) fn is_taken(&self) -> bool {
+        self.attachment.is_some()
+    }
+
     pub(crate) fn sit(&mut self, guard: &Guard) -> io::Result<()> {
         let all = guard.attached()?;
         self.predecessor = all.iter().any(|a| a.pid == std::process::id() && !a.alive);

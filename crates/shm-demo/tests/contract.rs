@@ -15,6 +15,7 @@ const fn pair(both: &'static [&'static str]) -> Pair {
 common::contract_tests!(semaphore, pair(&["--sync", "semaphore"]));
 common::contract_tests!(mutex, pair(&["--sync", "mutex"]));
 common::contract_tests!(ring, pair(&["--sync", "ring"]));
+common::contract_tests!(duplex, pair(&["--sync", "ring", "--duplex"]));
 
 #[test]
 fn a_large_stream_comes_out_as_it_went_in_and_takes_little_memory() {

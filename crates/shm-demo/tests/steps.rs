@@ -19,6 +19,7 @@ const fn pair(both: &'static [&'static str]) -> Pair {
 const SEMAPHORE: Pair = pair(&["--sync", "semaphore"]);
 const MUTEX: Pair = pair(&["--sync", "mutex"]);
 const RING: Pair = pair(&["--sync", "ring"]);
+const DUPLEX: Pair = pair(&["--sync", "ring", "--duplex"]);
 
 /// Where the kernel shows the object.
 fn object(sandbox: &Sandbox) -> PathBuf {
@@ -67,6 +68,35 @@ fn ring_consumer() {
     }
     if !deaths.is_empty() {
         // In hand, and so it comes again, until it is done.
+        items(&deaths, 2, 1);
+    }
+}
+
+#[test]
+fn duplex_producer() {
+    let deaths = producer_killed(&DUPLEX, object);
+    for death in &deaths {
+        nothing_torn(death);
+        assert_eq!(death.survivor.code, 3, "{death:?}");
+        assert!(death.says("died without a goodbye"), "{death:?}");
+    }
+    if !deaths.is_empty() {
+        items(&deaths, 1, 2);
+    }
+}
+
+#[test]
+fn duplex_consumer() {
+    let deaths = consumer_killed(&DUPLEX, object);
+    for death in &deaths {
+        nothing_torn(death);
+        // Whether the dead one has replied or not, the producer has its reply, once.
+        assert_eq!((death.survivor.code, death.consumer.code), (0, 0), "{death:?}");
+        let replies = death.survivor.stdout.matches("reply: ").count();
+        assert_eq!(replies, 3, "{death:?}");
+    }
+    if !deaths.is_empty() {
+        // As in a ring; in hand until the reply is there.
         items(&deaths, 2, 1);
     }
 }

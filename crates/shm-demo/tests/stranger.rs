@@ -18,4 +18,5 @@ const SPOTS: &[Spot] = &[Spot::Name("shm"), Spot::Shm];
 common::stranger_tests!(semaphore, pair(&["--sync", "semaphore"]), SPOTS);
 common::stranger_tests!(mutex, pair(&["--sync", "mutex"]), SPOTS);
 common::stranger_tests!(ring, pair(&["--sync", "ring"]), SPOTS);
+common::stranger_tests!(duplex, pair(&["--sync", "ring", "--duplex"]), SPOTS);
 common::stranger_tests!(none, pair(&["--sync", "none"]), SPOTS);

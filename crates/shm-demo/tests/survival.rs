@@ -15,3 +15,4 @@ const fn pair(both: &'static [&'static str]) -> Pair {
 common::survival_tests!(semaphore, pair(&["--sync", "semaphore"]));
 common::survival_tests!(mutex, pair(&["--sync", "mutex"]));
 common::survival_tests!(ring, pair(&["--sync", "ring"]));
+common::survival_tests!(duplex, pair(&["--sync", "ring", "--duplex"]));

@@ -21,10 +21,13 @@ common::waiting_tests!(mutex_block, pair(&["--sync", "mutex", "--wait", "block"]
 common::waiting_tests!(mutex_spin, pair(&["--sync", "mutex", "--wait", "spin"]));
 common::waiting_tests!(ring_block, pair(&["--sync", "ring", "--wait", "block"]));
 common::waiting_tests!(ring_spin, SPIN);
+common::waiting_tests!(duplex_block, pair(&["--sync", "ring", "--duplex", "--wait", "block"]));
+common::waiting_tests!(duplex_spin, pair(&["--sync", "ring", "--duplex", "--wait", "spin"]));
 
 #[test]
 fn two_that_look_before_they_sleep_make_room_for_each_other_too() {
-    for pair in [RING, pair(&["--sync", "semaphore"]), pair(&["--sync", "mutex"])] {
+    let others = [&["--sync", "semaphore"][..], &["--sync", "mutex"], &["--sync", "ring", "--duplex"]];
+    for pair in others.map(pair).into_iter().chain([RING]) {
         waiting::on_one_processor(&pair);
     }
 }

@@ -241,7 +241,7 @@ fn shared_memory(leading: &Path, name: &str, holders: &[Holder]) -> Result<Objec
         Some(_) => return foreign(leading, "what leads to shared memory"),
         None => String::new(),
     };
-    let ours = shm_demo::object::SyncKind::NAMES.contains(&word.as_str());
+    let ours = shm_demo::object::SyncKind::ALL.iter().any(|kind| kind.name() == word);
     let object = match memory(name)? {
         Some(file) if holders.iter().all(|h| !h.alive) && !lockers(&file).is_empty() => {
             let note = format!("in use from another run-time directory, by pid {:?}", lockers(&file));

@@ -20,6 +20,9 @@ pub struct Args {
     /// takes a processor [default: adaptive]
     #[arg(long, value_name = "HOW", value_parser = How::NAMES, help_heading = "Buffer")]
     pub wait: Option<String>,
+    /// Reply to every item, through a second ring (only with --sync ring); to be said to both sides
+    #[arg(long, help_heading = "Buffer")]
+    pub duplex: bool,
     /// Show how full the buffer is while it fills and empties
     #[arg(long, help_heading = "Buffer")]
     pub gauge: bool,

@@ -1,8 +1,9 @@
 //! Pops items from a bounded buffer in shared memory.
 
 mod flags;
+mod two_way;
 
-use std::io::{self, ErrorKind::WouldBlock, Write};
+use std::io::ErrorKind::WouldBlock;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -13,6 +14,7 @@ use shm_demo::object::SyncKind;
 use shm_demo::seat;
 
 use crate::flags::Args;
+use crate::two_way::End;
 
 fn main() -> ExitCode {
     let args: Args = args::parse();
@@ -23,60 +25,67 @@ fn main() -> ExitCode {
 fn consume(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
     let how = buffer::how(sync, args.wait.as_deref())?;
     let (place, name) = (Place::open()?, &args.consumer.both.name);
-    if sync != SyncKind::Semaphore {
-        session.other_side_needs(format!("--sync {}", sync.name()));
+    let kind = buffer::kind(sync, args.duplex)?;
+    if kind != SyncKind::Semaphore {
+        session.other_side_needs(format!("--sync {}", kind.name()));
     }
     session.watch(seat::channel(&place, name).watch()?);
-    let mut seat = Some(Buffer::wait(&place, name, sync)?);
-    let mut buffer = session.meet(|_| Buffer::open(&mut seat, sync)?.ok_or(WouldBlock.into()))?;
+    let mut seat = Some(Buffer::wait(&place, name, kind)?);
+    let mut buffer = session.meet(|_| Buffer::open(&mut seat, kind)?.ok_or(WouldBlock.into()))?;
     buffer.wait_by(how);
     if args.gauge {
         let gauge = Gauge::of(buffer.object())?;
         session.gauge(move |columns, blocked| gauge.line(columns, blocked));
     }
-    let mut more_wanted = pop_all(session, &mut buffer)?;
+    let mut end = End::new(buffer)?;
+    let mut more_wanted = pop_all(session, &mut end)?;
     while more_wanted && args.consumer.forever {
         session.meet(|_| {
-            buffer.look()?;
+            end.buffer.look()?;
             // A producer cancels the goodbye when it comes; it may have gone again, and left items.
-            if buffer.items() > 0 || !buffer.object().is_closed() { Ok(()) } else { Err(WouldBlock.into()) }
+            let more = end.buffer.items() > 0 || !end.buffer.object().is_closed();
+            if more { Ok(()) } else { Err(WouldBlock.into()) }
         })?;
-        more_wanted = pop_all(session, &mut buffer)?;
+        more_wanted = pop_all(session, &mut end)?;
     }
-    session.wait(&mut buffer, Buffer::why, look, |buffer, _| buffer.finish())?;
+    session.wait(&mut end, End::why, End::look, |end, _| end.buffer.finish())?;
     if sync == SyncKind::None {
-        judge(&buffer, session);
+        judge(&end.buffer, session);
     }
     Ok(())
     // Any failure drops the buffer with the item still in hand, for the next consumer.
 }
 
 /// Pops all items. False if `--count` was reached before the end of the stream.
-fn pop_all(session: &mut Session, buffer: &mut Buffer) -> Result<bool> {
-    let popped = pop_each(session, buffer);
+fn pop_all(session: &mut Session, end: &mut End) -> Result<bool> {
+    let popped = pop_each(session, end);
     if session.stopped().is_some() {
         // Ctrl-C came between two items. The one in hand was received and counted: it is finished, or the next
         // consumer would have it again.
-        let _ = buffer.done();
+        let _ = end.reply(false).and_then(|()| end.buffer.done());
     }
     popped
 }
 
 /// The loop: pops items until the end of the stream, likewise.
-fn pop_each(session: &mut Session, buffer: &mut Buffer) -> Result<bool> {
+fn pop_each(session: &mut Session, end: &mut End) -> Result<bool> {
     loop {
-        let popped = session.wait(buffer, Buffer::why, look, Buffer::pop);
-        session.report.shared(buffer.object().is_shared());
-        if let Some(note) = buffer.note() {
+        let popped = session.wait(end, End::why, End::look, End::pop);
+        session.report.shared(end.buffer.object().is_shared());
+        if let Some(note) = end.buffer.note() {
             session.say(&note);
         }
         if !popped? {
             return Ok(true);
         }
+        let more_wanted = session.received(0, end.buffer.item())?;
+        if end.replies.is_some() {
+            session.wait(end, End::why_no_reply, End::look, End::reply)?;
+        }
         // Only then may another have the slot: the next pop says so.
-        if !session.received(0, buffer.item())? {
+        if !more_wanted {
             // It may have to wait, because somebody is stopped in the lock.
-            session.wait(buffer, Buffer::why, look, |buffer, _| buffer.done())?;
+            session.wait(end, End::why, End::look, |end, _| end.buffer.done())?;
             return Ok(false);
         }
     }
@@ -94,13 +103,4 @@ fn judge(buffer: &Buffer, session: &mut Session) {
         tally.luck().into_iter().for_each(|luck| session.report.note(luck));
         tally.faults().into_iter().for_each(|fault| session.report.fault(fault));
     }
-}
-
-/// Says at once what it finds: the wait, in the middle of which this is called, may never end.
-fn look(buffer: &mut Buffer) -> io::Result<()> {
-    let looked = buffer.look();
-    if let Some(note) = buffer.note() {
-        let _ = writeln!(io::stderr(), "{note}");
-    }
-    looked
 }

@@ -23,6 +23,10 @@ pub struct Args {
     /// takes a processor [default: adaptive]
     #[arg(long, value_name = "HOW", value_parser = How::NAMES, help_heading = "Buffer")]
     pub wait: Option<String>,
+    /// Wait for a reply to every item, which comes through a second ring (only with --sync ring); to be said to both
+    /// sides
+    #[arg(long, help_heading = "Buffer")]
+    pub duplex: bool,
     /// How many items the buffer holds
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = "Buffer")]
     pub slots: u32,

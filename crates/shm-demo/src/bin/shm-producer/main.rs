@@ -1,6 +1,7 @@
 //! Pushes items into a bounded buffer in shared memory.
 
 mod flags;
+mod two_way;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
@@ -23,14 +24,14 @@ fn main() -> ExitCode {
 fn produce(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
     let mut items = Items::new(&args.producer, session)?;
     let (shape, how) = (args.shape()?, buffer::how(sync, args.wait.as_deref())?);
-    let (place, name) = (Place::open()?, &args.producer.both.name);
-    if sync != SyncKind::Semaphore {
-        session.other_side_needs(format!("--sync {}", sync.name()));
+    let (place, name, kind) = (Place::open()?, &args.producer.both.name, buffer::kind(sync, args.duplex)?);
+    if kind != SyncKind::Semaphore {
+        session.other_side_needs(format!("--sync {}", kind.name()));
     }
     session.watch(seat::channel(&place, name).watch()?);
-    let buffer = Buffer::create(&place, name, sync, shape)?;
-    let mut end = End { buffer, hint: session.start_hint() };
-    end.buffer.wait_by(how);
+    let mut buffer = Buffer::create(&place, name, kind, shape)?;
+    buffer.wait_by(how);
+    let mut end = End { replies: buffer.replies()?, buffer, hint: session.start_hint() };
     if end.buffer.object().shape.slots != shape.slots {
         session.say(&format!("the buffer has {} slots already", end.buffer.object().shape.slots));
     }
@@ -56,30 +57,34 @@ fn produce(args: &Args, sync: SyncKind, session: &mut Session) -> Result<()> {
 /// The loop: every item is pushed, then the goodbye.
 fn push_all(items: &mut Items, session: &mut Session, end: &mut End) -> Result<()> {
     while let Some(item) = items.next(session)? {
-        session.wait(end, End::why, End::look, |end, block| end.buffer.push(item, block))?;
+        session.wait(end, End::why, End::look, |end, block| end.push(item, block))?;
         session.sent(item)?;
         if let Some(note) = end.buffer.note() {
             session.say(&note);
+        }
+        if end.replies.is_some() {
+            two_way::read_reply(session, end, item)?;
         }
     }
     // The memory goes with the last process: so the last producer waits until somebody has what is left.
     session.meet(|_| end.buffer.finish()).map_err(|e| e.context(end.left()))
 }
 
-/// The buffer, and how to start the other side.
+/// The buffer, the way back if there is one, and how to start the other side.
 struct End {
     buffer: Buffer,
+    replies: Option<Buffer>,
     hint: String,
 }
 
 impl End {
     fn why(&self) -> String {
-        let hint = if self.buffer.has_consumer() {
-            String::new()
-        } else {
-            format!(", start one with: {}", self.hint)
-        };
-        self.buffer.why() + &hint
+        self.buffer.why() + &self.how_to_start()
+    }
+
+    fn how_to_start(&self) -> String {
+        let hint = || format!(", start one with: {}", self.hint);
+        if self.buffer.has_consumer() { String::new() } else { hint() }
     }
 
     /// What cannot be left to nobody.
