@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use crate::dial::Hello;
 use crate::endpoint::Address;
+use crate::frame;
 use crate::listener::Listener;
 use crate::protocol::{PROTOCOL, VERSION, rules};
 use crate::server::{Event, Id, Server};
@@ -158,6 +159,11 @@ impl Consumer {
     /// The same, but the frame may wait for others: see [`Server::send_soon`].
     pub fn answer_soon(&mut self, kind: u32, body: &[u8]) {
         self.server.send_soon(self.from, kind, body);
+    }
+
+    /// Answers it by the item itself, as it came: see [`duplex`](crate::duplex).
+    pub fn send_back(&mut self) {
+        self.server.send_back(self.from, frame::DATA);
     }
 
     /// Leaves: tells every producer, if it can be told at once, how many of its items were taken.

@@ -21,12 +21,10 @@ use nix::poll::{PollFlags, PollTimeout};
 use crate::endpoint::{Address, Connecting, Connection, pause};
 use crate::frame::{self, Rules};
 use crate::framing::{Reader, Writer};
+use crate::protocol::FLAGS;
 
 /// The pause between two attempts where no news would come.
 const AGAIN: Duration = Duration::from_millis(100);
-
-/// The protocol that has no frames behind the two HELLOs: see [`unframed`](crate::unframed).
-pub const UNFRAMED: [u8; 4] = *b"bare";
 
 /// What each side says first.
 ///
@@ -77,8 +75,8 @@ impl Hello {
     /// What the other side said, if it speaks the same protocol.
     ///
     /// # Errors
-    /// [`ErrorKind::InvalidData`], naming both protocols or versions; `Unsupported` if only one side does without
-    /// frames.
+    /// [`ErrorKind::InvalidData`], naming both protocols or versions; `Unsupported` if only one side was told
+    /// one of the [`FLAGS`].
     pub fn check(&self, body: &[u8]) -> io::Result<Hello> {
         let (letters, _) = body.as_chunks::<4>();
         let [protocol, version, max_frame, pid, rest @ ..] = letters else {
@@ -92,8 +90,10 @@ impl Hello {
         }
         let name = |h: &Hello| format!("\"{}\" version {}", h.protocol.escape_ascii(), h.version);
         let why = format!("the other side speaks {}, this program {}", name(&other), name(self));
-        if [other.protocol, self.protocol].contains(&UNFRAMED) && other.version == self.version {
-            let why = why + ": say --unframed to both sides, or to neither";
+        let said = |protocol: &[u8; 4]| [other.protocol, self.protocol].contains(protocol);
+        let flag = FLAGS.iter().find(|(protocol, _)| said(protocol) && other.version == self.version);
+        if let Some((_, flag)) = flag {
+            let why = format!("{why}: say {flag} to both sides, or to neither");
             return Err(io::Error::new(ErrorKind::Unsupported, why));
         }
         Err(io::Error::new(ErrorKind::InvalidData, why))

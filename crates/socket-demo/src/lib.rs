@@ -16,8 +16,8 @@
 //! [`framing`] (where the kernel knows it), [`endpoint`] and [`listener`] (how two processes meet), [`dial`] (how a
 //! client introduces itself), [`server`] (many connections in one thread), and then what this pair makes of them:
 //! [`protocol`], [`producer`] and [`consumer`], and [`batch`] (one call for many items); with [`window`] and
-//! [`window_producer`] a producer knows on the way how far the consumer has come. `rpc-demo` builds upon the frames, the
-//! meeting and the server.
+//! [`window_producer`] a producer knows on the way how far the consumer has come, and with [`duplex`] each item comes
+//! back. `rpc-demo` builds upon the frames, the meeting and the server.
 //!
 //! Without connections: [`datagram`], [`udp_producer`] and [`udp_consumer`].
 
@@ -28,6 +28,7 @@ pub mod consumer;
 pub mod datagram;
 pub mod dial;
 pub mod drip;
+pub mod duplex;
 pub mod endpoint;
 pub mod frame;
 pub mod framing;

@@ -99,14 +99,12 @@ impl Peer {
                 }
                 // Nothing is at hand that could be answered together with what has been.
                 None if !self.write_gathered() || !std::mem::take(&mut self.readable) => return Ok(None),
-                None => match self.reader.fill(&self.connection) {
+                None => match self.fill() {
                     Ok(0) => return self.ended(),
                     Ok(_) => {}
                     Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {
                         return Ok(None);
                     }
-                    // Reset: it went without having read all that it was sent.
-                    Err(e) if e.kind() == ErrorKind::ConnectionReset => return self.ended(),
                     Err(e) => return Err(e),
                 },
             }
@@ -136,6 +134,19 @@ impl Peer {
         Ok(Some(kind))
     }
 
+    /// Reads once. Reset means that the other side went without having read all that it was sent, which is no worse
+    /// than an end; and a socket of packets says it once, before it hands out what that side had sent.
+    fn fill(&mut self) -> io::Result<usize> {
+        let mut read = self.reader.fill(&self.connection);
+        if read.as_ref().is_err_and(|e| e.kind() == ErrorKind::ConnectionReset) {
+            read = self.reader.fill(&self.connection);
+        }
+        match read {
+            Err(e) if e.kind() == ErrorKind::ConnectionReset => Ok(0),
+            read => read,
+        }
+    }
+
     /// The stream's end, which is clean only for a stranger who said nothing.
     fn ended(&self) -> io::Result<Option<u32>> {
         match self.reader.cut() {
@@ -156,7 +167,19 @@ impl Peer {
     /// Sends a frame, now or when there is room for it.
     pub(crate) fn send(&mut self, kind: u32, body: &[u8]) {
         // Our own frames are never too long for the header to say.
-        let Ok(frame) = framing::encode(&self.connection, kind, body) else { return };
+        if let Ok(frame) = framing::encode(&self.connection, kind, body) {
+            self.post(frame);
+        }
+    }
+
+    /// Sends the frame that was handed out last back as it came.
+    pub(crate) fn send_back(&mut self, kind: u32) {
+        if let Ok(frame) = framing::encode(&self.connection, kind, self.reader.body()) {
+            self.post(frame);
+        }
+    }
+
+    fn post(&mut self, frame: Vec<u8>) {
         self.outbox.extend([std::mem::take(&mut self.gathered), frame].into_iter().filter(|f| !f.is_empty()));
         self.flush();
     }

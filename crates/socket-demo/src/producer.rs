@@ -99,9 +99,13 @@ impl Producer {
             self.said_goodbye = true;
         }
         match self.link.try_read() {
-            Ok(Some(_)) => {
+            Ok(Some(frame::GOODBYE)) => {
                 let taken = self.link.reader.body().first_chunk().copied().map(u64::from_le_bytes);
                 if taken == Some(self.sent) { Ok(()) } else { Err(self.gone(taken)) }
+            }
+            Ok(Some(kind)) => {
+                let why = format!("a frame of kind {kind} where a goodbye was to come");
+                Err(io::Error::new(ErrorKind::InvalidData, why))
             }
             Ok(None) => Err(self.gone(None)),
             Err(e) if is_for_later(&e) || e.kind() == ErrorKind::InvalidData => Err(e),
@@ -166,7 +170,7 @@ impl Producer {
         }
     }
 
-    fn gone(&self, taken: Option<u64>) -> io::Error {
+    pub(crate) fn gone(&self, taken: Option<u64>) -> io::Error {
         match taken {
             Some(n) => self.lost(&format!("it took {n} of them")),
             None => self.lost("how many of them it took is not known"),

@@ -84,6 +84,8 @@ pub struct Server {
     deadline: Duration,
     /// When we last knew who has something to say.
     looked: Instant,
+    /// A frame was just sent back.
+    answered: bool,
 }
 
 impl Server {
@@ -100,6 +102,7 @@ impl Server {
             exhausted: None,
             deadline: FRAME_DEADLINE,
             looked: Instant::now(),
+            answered: false,
         }
     }
 
@@ -112,9 +115,11 @@ impl Server {
     /// The next event; if `block`, waits for it.
     ///
     /// # Errors
-    /// `WouldBlock` if there is none: then nobody waits to be accepted either. `Interrupted`.
+    /// `WouldBlock` if there is none: then nobody waits to be accepted either, but see [`Server::send_back`].
+    /// `Interrupted`.
     pub fn next_event(&mut self, block: bool) -> io::Result<Event> {
         self.excuse(self.looked.elapsed());
+        let answered = std::mem::take(&mut self.answered);
         if std::mem::take(&mut self.acknowledging) {
             self.peers.values_mut().for_each(Peer::acknowledge);
         }
@@ -124,6 +129,9 @@ impl Server {
                     Some(event) => return Ok(event),
                     None => self.ready.pop_front(),
                 };
+            }
+            if answered && !block {
+                return Err(ErrorKind::WouldBlock.into());
             }
             if let Some(event) = self.poll(block)? {
                 return Ok(event);
@@ -154,6 +162,15 @@ impl Server {
     pub fn send_soon(&mut self, to: Id, kind: u32, body: &[u8]) {
         if let Some(peer) = self.peers.get_mut(&to) {
             peer.send_soon(kind, body);
+        }
+    }
+
+    /// Sends the last frame that came from `id` back to it, as it came. It waits for that, as a rule, and has said
+    /// nothing more: so the next call, unless it may block, looks at nothing but what has been read.
+    pub fn send_back(&mut self, id: Id, kind: u32) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.send_back(kind);
+            self.answered = true;
         }
     }
 

@@ -24,11 +24,11 @@ use nix::poll::PollFlags;
 use nix::sys::socket::{Shutdown, shutdown};
 use nix::unistd::{read, write};
 
-use crate::dial::{Dial, Hello, Link, UNFRAMED};
+use crate::dial::{Dial, Hello, Link};
 use crate::endpoint::{Address, Connection};
 use crate::frame::Rules;
 use crate::listener::Listener;
-use crate::protocol::VERSION;
+use crate::protocol::{UNFRAMED, VERSION};
 use crate::server::{Event, Server};
 
 /// What one read takes at most, in bytes: as much as most programs of this kind have.

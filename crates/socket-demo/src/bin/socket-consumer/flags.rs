@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use common::args;
-use socket_demo::protocol::TRANSPORTS;
+use socket_demo::protocol::{self, TRANSPORTS};
 
 /// Receives items through sockets: listens, and serves any number of producers at once
 #[derive(Parser, Debug)]
@@ -27,6 +27,9 @@ pub struct Args {
     /// The largest payload that is taken; with udp that is a datagram's
     #[arg(long, value_name = "BYTES", value_parser = args::size, default_value = "16MiB", help_heading = "Socket")]
     pub max_frame: usize,
+    /// Send each item back over the connection that it came by; to be said to both sides
+    #[arg(long, conflicts_with = "unframed", help_heading = "Socket")]
+    pub duplex: bool,
     /// Close a connection that says nothing at all, or of which a frame has begun, but has not come as a whole within
     /// this time; 0: never
     #[arg(long, value_name = "DURATION", value_parser = args::duration, default_value = "30s", help_heading = "Socket")]
@@ -49,6 +52,9 @@ impl Args {
                 self.transport
             );
             return Err(Error::new(ErrorKind::InvalidInput, why));
+        }
+        if self.duplex && self.transport == "udp" {
+            return Err(Error::new(ErrorKind::InvalidInput, protocol::NO_DUPLEX));
         }
         Ok(())
     }

@@ -10,6 +10,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use common::{args, item, place::Place, session::Session};
 use socket_demo::consumer::{Consumer, Received};
+use socket_demo::duplex;
 use socket_demo::endpoint::Address;
 use socket_demo::protocol::{self, TCP_ADDRESS};
 
@@ -22,7 +23,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, session: &mut Session) -> Result<()> {
     args.check()?;
-    session.other_side_needs(protocol::both_need(&args.transport, args.addr.as_deref(), args.unframed));
+    let said = [args.unframed, args.duplex];
+    session.other_side_needs(protocol::both_need(&args.transport, args.addr.as_deref(), said));
     if args.transport == "udp" {
         return udp::run(args, session);
     }
@@ -35,7 +37,8 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     if args.unframed {
         return unframed::run(&address, args, session);
     }
-    let mut consumer = Consumer::listen(&address, item::HEADER + args.max_frame)?;
+    let listen = if args.duplex { duplex::listen } else { Consumer::listen };
+    let mut consumer = listen(&address, item::HEADER + args.max_frame)?;
     consumer.frame_deadline(args.frame_deadline);
     let received = receive_all(args, session, &mut consumer);
     // Whatever ended us, the producers are told how much was taken; what we still have in buffers goes first.
@@ -64,8 +67,15 @@ fn receive_all(args: &Args, session: &mut Session, consumer: &mut Consumer) -> R
                 },
             )?;
             match received {
-                Received::Item if session.received(0, consumer.item())? => {}
-                Received::Item => return Ok(()),
+                Received::Item => {
+                    let more_wanted = session.received(0, consumer.item())?;
+                    if args.duplex {
+                        consumer.send_back();
+                    }
+                    if !more_wanted {
+                        return Ok(());
+                    }
+                }
                 // What a producer is told to be done must not be lost with us: it leaves our buffers first.
                 Received::Acknowledging => session.flush()?,
                 Received::Notice(notice) => session.warn("connection", || notice),

@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::Parser;
 use common::args;
 use socket_demo::packet;
-use socket_demo::protocol::TRANSPORTS;
+use socket_demo::protocol::{self, TRANSPORTS};
 
 /// Sends items through a socket: a connection to another process, on this machine or another
 #[derive(Parser, Debug)]
@@ -28,6 +28,10 @@ pub struct Args {
     /// Send each item by a call of its own, as producer.rs does, also those for which nobody waits
     #[arg(long, help_heading = "Socket")]
     pub unbatched: bool,
+    /// Wait until an item has come back, over the same connection, before the next one is sent; to be said to both
+    /// sides
+    #[arg(long, conflicts_with_all = ["drip", "ack_window", "unframed"], help_heading = "Socket")]
+    pub duplex: bool,
     /// Send every frame byte by byte with this pause, so that the consumer can be seen waiting for all of it
     #[arg(long, value_name = "DURATION", value_parser = args::duration, help_heading = "Socket")]
     pub drip: Option<Duration>,
@@ -61,6 +65,9 @@ impl Args {
         if transport == "udp" && self.ack_window.is_some() {
             let why = "--transport udp promises nothing, and acknowledges nothing: --ack-window is for connections (unix, abstract, seqpacket, tcp)";
             return invalid(why.into());
+        }
+        if transport == "udp" && self.duplex {
+            return invalid(protocol::NO_DUPLEX.into());
         }
         if transport == "seqpacket" { packet::check(common::item::HEADER + size) } else { Ok(()) }
     }

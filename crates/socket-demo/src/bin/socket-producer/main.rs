@@ -2,6 +2,7 @@
 
 mod batches;
 mod drip;
+mod duplex;
 mod flags;
 mod udp;
 mod unframed;
@@ -12,6 +13,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use common::{args, place::Place, session::Session, source::Items};
 use socket_demo::dial::{Dial, Link};
+use socket_demo::duplex::DuplexProducer;
 use socket_demo::endpoint::Address;
 use socket_demo::producer::Producer;
 use socket_demo::protocol::{self, TCP_ADDRESS};
@@ -25,7 +27,8 @@ fn main() -> ExitCode {
 
 fn run(args: &Args, session: &mut Session) -> Result<()> {
     args.check()?;
-    session.other_side_needs(protocol::both_need(&args.transport, args.addr.as_deref(), args.unframed));
+    let said = [args.unframed, args.duplex];
+    session.other_side_needs(protocol::both_need(&args.transport, args.addr.as_deref(), said));
     if args.transport == "udp" {
         return udp::run(args, session);
     }
@@ -39,8 +42,11 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     if let Some(window) = args.ack_window {
         return window::run(window, address, &mut items, session);
     }
-    let mut producer = Producer::new(meet(session, Producer::dial(address))?);
-    let sent = producer.check(items.longest()).map_err(Into::into).and_then(|()| match args.drip {
+    let longest = items.longest();
+    let dial = if args.duplex { DuplexProducer::dial(address, longest) } else { Producer::dial(address) };
+    let mut producer = Producer::new(meet(session, dial)?);
+    let sent = producer.check(longest).map_err(Into::into).and_then(|()| match args.drip {
+        None if args.duplex => duplex::send_all(&mut items, session, &mut producer),
         None => batches::send_all(args, &mut items, session, &mut producer),
         Some(pause) => drip::send_all(pause, &mut items, session, &mut producer),
     });
