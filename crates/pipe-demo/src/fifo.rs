@@ -20,7 +20,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
-use common::place::{Attachment, Channel, Role, Watch, check_private};
+use common::place::{Attachment, Channel, Guard, Role, Watch, check_private};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -33,6 +33,7 @@ use crate::frame::{FrameReader, FrameWriter, HEADER, PIPE_BUF};
 #[derive(Debug)]
 struct Seat {
     channel: Channel,
+    role: Role,
     attachment: Option<Attachment>,
 }
 
@@ -43,32 +44,60 @@ impl Seat {
             let why = format!("{} is in use: a pipe has one reader", channel.path().display());
             return Err(io::Error::new(ErrorKind::AddrInUse, why));
         }
-        if guard.attached()?.iter().all(|a| !a.alive) {
-            // Left by the dead: a FIFO keeps no bytes, so a new one is as good and surely ours.
-            guard.forget_dead()?;
-            remove_fifo(&channel.path())?;
-        }
-        match nix::unistd::mkfifo(&channel.path(), Mode::from_bits_truncate(0o600)) {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(e) => return Err(e.into()),
-        }
+        tidy(&guard, &channel.path(), false)?;
+        make_fifo(&channel.path())?;
         let attachment = Some(guard.attach(role)?);
         drop(guard);
-        Ok(Seat { channel, attachment })
+        Ok(Seat { channel, role, attachment })
     }
 
     fn leave(&mut self) -> io::Result<()> {
         let Some(attachment) = self.attachment.take() else { return Ok(()) };
         let guard = self.channel.lock()?;
         guard.detach(attachment);
-        guard.forget_dead()?;
-        if guard.attached()?.is_empty() { remove_fifo(&self.channel.path()) } else { Ok(()) }
+        tidy(&guard, &self.channel.path(), self.role == Role::Consumer)
+    }
+
+    fn open(&self, flags: OFlag) -> io::Result<OwnedFd> {
+        let path = self.channel.path();
+        match open_checked(&path, flags) {
+            // Somebody is replacing it, or died in doing so.
+            Err(e) if e.kind() == ErrorKind::NotFound => {
+                let _guard = self.channel.lock()?;
+                make_fifo(&path)?;
+            }
+            done => return done,
+        }
+        open_checked(&path, flags)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
         let _ = self.leave();
+    }
+}
+
+/// Forgets the dead. A FIFO goes with the last who is there. It also goes with its reader, and those who stay get
+/// a new one: in the old one is the rest of streams that another has heard the beginning of, perhaps cut in the
+/// middle of a frame, and a writer that was stopped meanwhile would go on with them.
+fn tidy(guard: &Guard<'_>, path: &Path, reader_left: bool) -> io::Result<()> {
+    let reader_died = guard.attached()?.iter().any(|a| !a.alive && a.role == Role::Consumer);
+    guard.forget_dead()?;
+    if guard.attached()?.is_empty() {
+        remove_fifo(path)
+    } else if reader_died || reader_left {
+        remove_fifo(path)?;
+        make_fifo(path)
+    } else {
+        Ok(())
+    }
+}
+
+fn make_fifo(path: &Path) -> io::Result<()> {
+    match nix::unistd::mkfifo(path, Mode::from_bits_truncate(0o600)) {
+        Ok(()) | Err(Errno::EEXIST) => Ok(()),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -125,7 +154,7 @@ impl FifoReader {
     /// # Errors
     /// `Interrupted` by a signal; `PermissionDenied` if the FIFO is not ours alone.
     pub fn open(&self) -> io::Result<FrameReader> {
-        Ok(FrameReader::new(open_checked(&self.seat.channel.path(), OFlag::O_RDONLY)?))
+        Ok(FrameReader::new(self.seat.open(OFlag::O_RDONLY)?))
     }
 
     /// After the end of a stream: waits for the next writer's first bytes.
@@ -135,7 +164,7 @@ impl FifoReader {
     pub fn reopen(&self, frames: &mut FrameReader) -> io::Result<()> {
         // The old descriptor would report the end for ever. A new one is silent until another writer has
         // come, and because the old one is still open, nothing that this writer brings is lost.
-        let next = open_checked(&self.seat.channel.path(), OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
+        let next = self.seat.open(OFlag::O_RDONLY | OFlag::O_NONBLOCK)?;
         poll(&mut [PollFd::new(next.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE)?;
         fcntl(&next, FcntlArg::F_SETFL(OFlag::empty()))?;
         *frames = FrameReader::new(next);
@@ -186,7 +215,7 @@ impl FifoWriter {
     /// `PermissionDenied` if the FIFO is not ours alone.
     pub fn open(&mut self) -> io::Result<FrameWriter> {
         let path = self.seat.channel.path();
-        let fd = File::from(open_checked(&path, OFlag::O_WRONLY)?);
+        let fd = File::from(self.seat.open(OFlag::O_WRONLY)?);
         if !self.torn {
             // The lock belongs to this open end and goes with it: shared among the writers whose frames are
             // atomic, exclusive for one whose frames are not.

@@ -210,6 +210,34 @@ fn a_stranger_who_opens_and_closes_the_fifo_is_no_producer() {
 }
 
 #[test]
+fn a_stream_does_not_run_into_the_next_reader() {
+    for how in [Signal::SIGKILL, Signal::SIGINT] {
+        let sandbox = Sandbox::new();
+        let consumer = sandbox.consumer(&PIPE, &["--quiet", "--json"]);
+        let producer = sandbox.producer(&PIPE, &["--count", "0", "--interval", "0", "--quiet"]);
+        producer.wait_for_stderr("");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while consumer.usage().cpu.is_zero() {
+            assert!(Instant::now() < deadline, "no stream");
+            std::thread::yield_now();
+        }
+        // It notices nothing of what follows.
+        producer.signal(Signal::SIGSTOP);
+        while !producer.is_stopped() {
+            std::thread::yield_now();
+        }
+        consumer.signal(how);
+        consumer.end();
+        let next = sandbox.consumer(&PIPE, &["--json"]);
+        next.wait_for_stderr("waiting for a producer");
+        producer.signal(Signal::SIGCONT);
+        producer.end().expect(3).says("write to the pipe, which had taken");
+        sandbox.producer(&PIPE, &["--count", "2", "--interval", "0"]).end().expect(0);
+        next.end().expect(0).all_well(2);
+    }
+}
+
+#[test]
 fn forever_stays_for_the_next_producer() {
     let sandbox = Sandbox::new();
     let consumer = sandbox.consumer(&PIPE, &["--forever", "--json"]);
