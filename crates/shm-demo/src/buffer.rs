@@ -118,7 +118,10 @@ impl Buffer {
     /// to do, or make no sense. A program waits only after such a call, so nobody falls asleep over them.
     fn whole<T>(&self, found: io::Result<T>) -> io::Result<T> {
         let memory = &self.object().memory;
-        if found.is_ok() { memory.intact() } else { memory.check_size() }.and(found)
+        match found {
+            Ok(found) => memory.intact().map(|()| found),
+            Err(e) => Err(memory.check_size().err().unwrap_or(e)),
+        }
     }
 
     /// The item popped last.

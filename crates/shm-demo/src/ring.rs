@@ -12,8 +12,8 @@
 //! moment, leaves the counters as they were: what it was pushing was never there, what it had in hand still is.
 //!
 //! - At full speed there is no system call: who finds the buffer empty or full looks for a while ([`crate::waiting`]),
-//!   then says so in a word of its own and sleeps there (futex); the other side looks at that word after each step and
-//!   wakes only who sleeps.
+//!   then says so in a word beside the other's counter and sleeps there (futex); the other side looks at that word
+//!   after each step and wakes only who sleeps.
 //! - The counters run freely and wrap around; `tail - head` is the number of items. The array has a power of
 //!   two of slots, so that a position's slot is found by a mask, also across the wrap. The capacity is exact.
 //! - Each side keeps a copy of the other's counter and looks at the real one, whose cache line the other is
@@ -104,7 +104,7 @@ impl Ring {
         self.object.memory.write(at + SLOT_HEADER, item);
         self.mine = tail.wrapping_add(1);
         self.side(TAIL).publish(self.mine);
-        self.side(HEAD).wake();
+        self.side(TAIL).wake();
         Ok(())
     }
 
@@ -120,11 +120,11 @@ impl Ring {
             }
         }
         loop {
-            self.side(TAIL).about_to_sleep();
+            self.side(HEAD).about_to_sleep();
             match self.try_push(item) {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.side(TAIL).sleep()?,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.side(HEAD).sleep()?,
                 done => {
-                    self.side(TAIL).awake();
+                    self.side(HEAD).awake();
                     return done;
                 }
             }
@@ -171,11 +171,11 @@ impl Ring {
             }
         }
         loop {
-            self.side(HEAD).about_to_sleep();
+            self.side(TAIL).about_to_sleep();
             match self.try_pop() {
-                Err(e) if e.kind() == ErrorKind::WouldBlock => self.side(HEAD).sleep()?,
+                Err(e) if e.kind() == ErrorKind::WouldBlock => self.side(TAIL).sleep()?,
                 done => {
-                    self.side(HEAD).awake();
+                    self.side(TAIL).awake();
                     return done;
                 }
             }
@@ -192,7 +192,7 @@ impl Ring {
         if std::mem::take(&mut self.in_hand) {
             self.mine = self.mine.wrapping_add(1);
             self.side(HEAD).publish(self.mine);
-            self.side(TAIL).wake();
+            self.side(HEAD).wake();
         }
         Ok(())
     }
@@ -227,7 +227,7 @@ impl Ring {
 
     /// Leaves at once. What is in hand stays; `left` items are left behind if somebody is there.
     pub fn leave(&mut self, goodbye: bool, left: usize) -> io::Result<()> {
-        self.object.leave(goodbye, left, |memory| Side::at(memory, HEAD).wake())
+        self.object.leave(goodbye, left, |memory| Side::at(memory, TAIL).wake())
     }
 
     /// Whether there is no free slot, as far as we know.

@@ -1,16 +1,19 @@
-//! One side of the ring: its counter, and its bed. All that two processes share without a lock, and every ordering.
+//! One side of the ring: its counter, and a bed for who waits for it. All that two processes share without a lock, and
+//! every ordering.
 //!
 //! ```text
-//!   one side                       the other side
+//!   the side                       who waits for it
 //!   write the item (or read it)    asleep = 1
 //!   counter = n   (Release)        ---- fence ----
 //!   ---- fence ----                look at the counter (Acquire): is it n?
-//!   is the other one asleep?       then go to the item; else sleep
+//!   is somebody asleep?            then go to the item; else sleep
 //! ```
 //!
 //! - Who sees the counter sees what was done before it moved: Release and Acquire.
 //! - Each writes one word and then reads the other's. Without the two fences both writes could still be on their
 //!   way while both read the old values: one side sleeps, and the other does not know.
+//! - The bed stands beside the counter that is waited for, not beside the sleeper's own, which the sleeper writes for
+//!   each item: so who publishes and looks whether to wake somebody finds both words in its own cache.
 //!
 //! System call: futex(2). See also Bos, *Rust Atomics and Locks*, chapters 3 and 9.
 
@@ -27,7 +30,7 @@ use crate::memory::Memory;
 struct Words {
     /// `head` or `tail`. Only this side writes it.
     counter: u64,
-    /// 1 while this side sleeps, or is about to. The futex.
+    /// 1 while the other side sleeps until the counter moves, or is about to. The futex.
     asleep: u32,
 }
 
@@ -60,15 +63,15 @@ impl<'a> Side<'a> {
         self.counter.store(counter, Release);
     }
 
-    /// Before the last look at the other's counter. Each side first writes, then reads what the other wrote:
-    /// this one `asleep`, then the counter; the other one the counter, then `asleep`. The two fences forbid
-    /// that both read the old value, which would be to sleep while nobody knows.
+    /// For the other one, before its last look at this counter. Each first writes, then reads what the other wrote:
+    /// that one `asleep`, then the counter; this side the counter, then `asleep`. The two fences forbid that both
+    /// read the old value, which would be to sleep while nobody knows.
     pub fn about_to_sleep(&self) {
         self.asleep.store(1, Relaxed);
         fence(SeqCst);
     }
 
-    /// Sleeps until the other side wakes it; not at all if it has done so since `about_to_sleep`.
+    /// The other one sleeps until this side wakes it; not at all if it has done so since `about_to_sleep`.
     ///
     /// # Errors
     /// `Interrupted` by a signal.
@@ -76,12 +79,12 @@ impl<'a> Side<'a> {
         futex::wait(self.asleep, 1).inspect_err(|_| self.awake())
     }
 
-    /// There was no need to sleep.
+    /// The other one had no need to sleep.
     pub fn awake(&self) {
         self.asleep.store(0, Relaxed);
     }
 
-    /// Wakes this side if it sleeps; called by the other one after `publish`. See `about_to_sleep`.
+    /// Wakes who sleeps until this side moves; called after `publish`. See `about_to_sleep`.
     pub fn wake(&self) {
         fence(SeqCst);
         if self.asleep.load(Relaxed) != 0 {
