@@ -115,12 +115,17 @@ impl Buffer {
     }
 
     /// What a call found, unless the object was cut: then it may have found zeroes, which say that there is nothing
-    /// to do, or make no sense. A program waits only after such a call, so nobody falls asleep over them.
+    /// to do, or make no sense. So nobody falls asleep over them for good: a wait that is interrupted now and then has
+    /// found an error, too.
     fn whole<T>(&self, found: io::Result<T>) -> io::Result<T> {
         let memory = &self.object().memory;
         match found {
             Ok(found) => memory.intact().map(|()| found),
-            Err(e) => Err(memory.check_size().err().unwrap_or(e)),
+            Err(e) => {
+                let nothing_there = e.kind() == io::ErrorKind::WouldBlock;
+                let size = if nothing_there { memory.check_size_sometimes() } else { memory.check_size() };
+                Err(size.err().unwrap_or(e))
+            }
         }
     }
 

@@ -19,7 +19,7 @@
 
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use memmap2::MmapRaw;
 
@@ -33,6 +33,8 @@ pub struct Memory {
     map: MmapRaw,
     /// Where in the mapping the first of these bytes is.
     from: usize,
+    /// How often [`Memory::check_size_sometimes`] was called.
+    checks: AtomicU32,
     /// The shared lock (flock) lives as long as the descriptor and the mapping.
     file: File,
 }
@@ -47,7 +49,7 @@ impl Memory {
         let map = MmapRaw::map_raw(&file)?;
         // Before the first touch, for it can be cut at this very moment.
         let guard = Guarded::new(map.as_ptr() as usize, map.len())?;
-        Ok(Memory { guard, map, from: 0, file })
+        Ok(Memory { guard, map, from: 0, checks: AtomicU32::new(0), file })
     }
 
     /// Maps the same object once more.
@@ -81,6 +83,18 @@ impl Memory {
         }
         let why = format!("file shrank to {len} bytes of {}: another process cut the object", self.map.len());
         Err(io::Error::new(io::ErrorKind::InvalidData, why))
+    }
+
+    /// The same once in 16 times, and [`Memory::intact`] otherwise: for who finds nothing again and again, mostly for
+    /// less time than the system call would take.
+    ///
+    /// # Errors
+    /// As [`Memory::check_size`].
+    pub fn check_size_sometimes(&self) -> io::Result<()> {
+        // No other thread counts along, and if one did a call more or less would do no harm.
+        let n = self.checks.load(Relaxed);
+        self.checks.store(n.wrapping_add(1), Relaxed);
+        if n.is_multiple_of(16) { self.check_size() } else { self.intact() }
     }
 
     /// How many bytes there are.

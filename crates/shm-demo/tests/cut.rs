@@ -24,6 +24,7 @@ const MUTEX: Pair = pair(&["--sync", "mutex"]);
 const RING: Pair = pair(&["--sync", "ring"]);
 const NONE: Pair = pair(&["--sync", "none"]);
 const ALL: [Pair; 4] = [SEMAPHORE, MUTEX, RING, NONE];
+const DUPLEX: Pair = pair(&["--sync", "ring", "--duplex"]);
 
 fn object(sandbox: &Sandbox) -> String {
     format!("/dev/shm/ipc-lab-{}-{}", nix::unistd::geteuid(), sandbox.name())
@@ -49,41 +50,44 @@ fn next_pair(sandbox: &Sandbox, pair: &Pair) {
 
 /// To nothing, inside of the control words, after them, among the slots.
 const LENGTHS: [u64; 4] = [0, 100, 4096, 40_000];
+/// Among the counters of the second ring, behind 64 slots.
+const SECOND_RING: u64 = 256 + 64 * 1088 + 130;
+
+fn pairs_and_lengths() -> impl Iterator<Item = (Pair, u64)> {
+    let all = ALL.into_iter().chain([DUPLEX]).flat_map(|pair| LENGTHS.map(|len| (pair, len)));
+    all.chain([(DUPLEX, SECOND_RING)])
+}
 
 #[test]
 fn at_full_speed_it_is_an_error_and_no_sigbus() {
-    for pair in ALL {
-        for len in LENGTHS {
-            let sandbox = Sandbox::new();
-            let consumer = sandbox.consumer(&pair, &[]);
-            let producer = sandbox.producer(&pair, &["--count", "0", "--interval", "0", "--size", "900"]);
-            consumer.wait_for_stdout("received #1000");
-            cut(&sandbox, len);
-            for process in [producer, consumer] {
-                let ended = process.end_within(Duration::from_secs(20)).expect(4);
-                assert!(ended.stderr.contains(&format!("file shrank to {len} bytes")), "{ended:?}");
-            }
-            next_pair(&sandbox, &pair);
+    for (pair, len) in pairs_and_lengths() {
+        let sandbox = Sandbox::new();
+        let consumer = sandbox.consumer(&pair, &[]);
+        let producer = sandbox.producer(&pair, &["--count", "0", "--interval", "0", "--size", "900"]);
+        consumer.wait_for_stdout("received #1000");
+        cut(&sandbox, len);
+        for process in [producer, consumer] {
+            let ended = process.end_within(Duration::from_secs(20)).expect(4);
+            assert!(ended.stderr.contains(&format!("file shrank to {len} bytes")), "{ended:?}");
         }
+        next_pair(&sandbox, &pair);
     }
 }
 
 #[test]
 fn a_waiting_pair_notices_it_with_the_next_item() {
-    for pair in ALL {
-        for len in LENGTHS {
-            let sandbox = Sandbox::new();
-            let consumer = sandbox.consumer(&pair, &[]);
-            let producer = sandbox.producer(&pair, &["--count", "0", "--interval", "500ms"]);
-            consumer.wait_for_stdout("received #0").wait_for_stderr("blocked");
-            cut(&sandbox, len);
-            // Whatever it finds: nobody crashes, and nobody waits for ever.
-            for process in [producer, consumer] {
-                let ended = process.end_within(Duration::from_secs(20)).expect(4);
-                assert!(ended.stderr.contains(&format!("file shrank to {len} bytes")), "{ended:?}");
-            }
-            next_pair(&sandbox, &pair);
+    for (pair, len) in pairs_and_lengths() {
+        let sandbox = Sandbox::new();
+        let consumer = sandbox.consumer(&pair, &[]);
+        let producer = sandbox.producer(&pair, &["--count", "0", "--interval", "500ms"]);
+        consumer.wait_for_stdout("received #0").wait_for_stderr("blocked");
+        cut(&sandbox, len);
+        // Whatever it finds: nobody crashes, and nobody waits for ever.
+        for process in [producer, consumer] {
+            let ended = process.end_within(Duration::from_secs(20)).expect(4);
+            assert!(ended.stderr.contains(&format!("file shrank to {len} bytes")), "{ended:?}");
         }
+        next_pair(&sandbox, &pair);
     }
 }
 
@@ -102,6 +106,23 @@ fn a_full_buffer_is_cut_under_a_stopped_consumer() {
             process.end_within(Duration::from_secs(20)).expect(4).says("file shrank to 0 bytes");
         }
         next_pair(&sandbox, &pair);
+    }
+}
+
+#[test]
+fn who_does_not_block_notices_it_too() {
+    for pair in ALL.into_iter().chain([DUPLEX]) {
+        // On one page, of which nothing goes but what is in it.
+        let small = Pair { only_producer: &[], ..pair };
+        let sandbox = Sandbox::new();
+        let consumer = sandbox.consumer(&small, &["--nonblocking"]);
+        let producer = sandbox.producer(&small, &["--count", "2", "--interval", "1h"]);
+        consumer.wait_for_stdout("received #0").wait_for_stderr("null message");
+        cut(&sandbox, 100);
+        consumer.end_within(Duration::from_secs(20)).expect(4).says("file shrank to 100 bytes");
+        producer.signal(SIGTERM);
+        producer.end_within(Duration::from_secs(20));
+        next_pair(&sandbox, &small);
     }
 }
 
