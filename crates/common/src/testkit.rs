@@ -434,15 +434,17 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it runs");
         let fields: Vec<&str> = stat.rsplit(") ").next().expect("fields").split(' ').collect();
         let ticks = |i: usize| fields[i].parse::<u64>().expect("a number");
-        let mut switches = 0;
+        let (mut switches, mut sleeps) = (0, 0);
         for task in fs::read_dir(format!("/proc/{pid}/task")).expect("it runs").flatten() {
             let status = fs::read_to_string(task.path().join("status")).unwrap_or_default();
             for line in status.lines().filter(|l| l.contains("ctxt_switches")) {
-                switches += line.rsplit('\t').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+                let count = line.rsplit('\t').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+                switches += count;
+                sleeps += if line.starts_with("voluntary") { count } else { 0 };
             }
         }
         // USER_HZ is 100 on every architecture that Linux still has.
-        Usage { cpu: Duration::from_millis(10 * (ticks(11) + ticks(12))), switches }
+        Usage { cpu: Duration::from_millis(10 * (ticks(11) + ticks(12))), switches, sleeps }
     }
 
     /// Whether it has a handler for a signal.
@@ -478,12 +480,14 @@ impl Drop for Process {
 }
 
 /// See [`Process::usage`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
     /// User and system time.
     pub cpu: Duration,
     /// Voluntary and involuntary context switches.
     pub switches: u64,
+    /// The voluntary ones: it had to wait.
+    pub sleeps: u64,
 }
 
 impl Outcome {
