@@ -1,4 +1,4 @@
-//! The other ways to wait than the default, over a mapped file.
+//! The other ways to wait than the default, over a mapped file; and what waiting costs.
 
 use common::testkit::{Pair, waiting};
 
@@ -19,6 +19,11 @@ common::waiting_tests!(spin, small(&["--wait", "spin"]));
 #[test]
 fn two_that_look_before_they_sleep_make_room_for_each_other_too() {
     waiting::on_one_processor(&Pair { only_producer: &["--capacity", "4KiB"], ..small(&[]) });
+}
+
+#[test]
+fn two_that_have_nothing_to_do_do_nothing() {
+    waiting::idle_is_free(&small(&[]));
 }
 
 #[test]

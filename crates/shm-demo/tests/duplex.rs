@@ -1,6 +1,6 @@
 //! `--duplex`: every item has a reply, through a second ring.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
@@ -255,22 +255,12 @@ fn a_round_trip_takes_two_wake_ups_where_nobody_looks() {
     while !both.iter().all(Process::is_stopped) {
         assert!(Instant::now() < deadline, "they do not stop");
     }
-    let (items, sleeps) = (word(&sandbox, 192), both.iter().map(sleeps).sum::<u64>());
+    let (items, sleeps) =
+        (word(&sandbox, 192), both.iter().map(|process| process.usage().sleeps).sum::<u64>());
     // Each side sleeps once, or finds what it waits for; and now and then there is other news.
     assert!(sleeps <= items * 21 / 10 + 200, "{sleeps} sleeps for {items} round trips");
     for process in both {
         process.signal(SIGCONT).signal(SIGINT);
         process.end_within(SOON);
     }
-}
-
-/// How often its threads have gone to sleep.
-fn sleeps(process: &Process) -> u64 {
-    let tasks = fs::read_dir(format!("/proc/{}/task", process.pid())).expect("it is there");
-    let of_thread = |task: fs::DirEntry| {
-        let status = fs::read_to_string(task.path().join("status")).expect("it is there");
-        let count = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
-        count.and_then(|n| n.trim().parse::<u64>().ok()).expect("a number")
-    };
-    tasks.flatten().map(of_thread).sum()
 }

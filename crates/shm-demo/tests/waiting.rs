@@ -1,4 +1,7 @@
-//! The other ways to wait than the default, over each of the three mechanisms that wake anybody.
+//! The other ways to wait than the default, over each of the three mechanisms that wake anybody; and what waiting costs.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 
 use common::testkit::{Pair, Sandbox, waiting};
 
@@ -29,6 +32,35 @@ fn two_that_look_before_they_sleep_make_room_for_each_other_too() {
     let others = [&["--sync", "semaphore"][..], &["--sync", "mutex"], &["--sync", "ring", "--duplex"]];
     for pair in others.map(pair).into_iter().chain([RING]) {
         waiting::on_one_processor(&pair);
+    }
+}
+
+#[test]
+fn two_that_have_nothing_to_do_do_nothing() {
+    let duplex = pair(&["--sync", "ring", "--duplex"]);
+    for pair in [RING, duplex, pair(&["--sync", "semaphore"]), pair(&["--sync", "mutex"])] {
+        waiting::idle_is_free(&pair);
+    }
+}
+
+/// Where the number of items that were ever pushed is in the object, and how many of them share a context switch: half
+/// of what they do on a quiet machine, at the least.
+const PUSHED: [(Pair, u64, u64); 3] =
+    [(RING, 192, 25), (pair(&["--sync", "semaphore"]), 336, 5), (pair(&["--sync", "mutex"]), 240, 5)];
+
+#[test]
+fn a_stream_shares_its_context_switches() {
+    for (pair, at, at_least) in PUSHED {
+        waiting::switches_are_shared(
+            &Pair { only_producer: &["--slots", "1024"], ..pair },
+            at_least,
+            |sandbox| {
+                let object = format!("/dev/shm/ipc-lab-{}-{}", nix::unistd::geteuid(), sandbox.name());
+                let mut bytes = [0; 8];
+                let read = File::open(object).and_then(|object| object.read_exact_at(&mut bytes, at));
+                read.map_or(0, |()| u64::from_ne_bytes(bytes))
+            },
+        );
     }
 }
 
