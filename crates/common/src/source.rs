@@ -79,7 +79,8 @@ impl Items {
     pub fn may_pause(&self) -> bool {
         let reads = match &self.source {
             Source::Generated => false,
-            Source::Chunks(_) => true,
+            // A regular file is not waited for, and its next chunk mostly in memory.
+            Source::Chunks(input) => !input.is_file,
             Source::Lines(input) => !input.ahead.contains(&b'\n'),
         };
         reads || !self.interval.is_zero()
@@ -90,30 +91,67 @@ impl Items {
     /// # Errors
     /// When the run is stopped, or the input fails.
     pub fn next(&mut self, session: &mut Session) -> Result<Option<&[u8]>> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        if buffer.len() < self.longest() {
+            buffer.resize(self.longest(), 0);
+        }
+        let built = self.build(session, &mut buffer);
+        self.buffer = buffer;
+        Ok(built?.map(|len| &self.buffer[..len]))
+    }
+
+    /// The next item, encoded in the first bytes of `room`, which holds the longest: its header and encoded length.
+    ///
+    /// # Errors
+    /// As [`Items::next`].
+    ///
+    /// # Panics
+    /// If `room` is shorter than [`Items::longest`].
+    pub fn next_in(
+        &mut self,
+        session: &mut Session,
+        room: &mut [u8],
+    ) -> Result<Option<([u8; HEADER], usize)>> {
+        let built = self.build(session, room)?;
+        Ok(built.and_then(|len| Some((*room.first_chunk()?, len))))
+    }
+
+    fn build(&mut self, session: &mut Session, room: &mut [u8]) -> Result<Option<usize>> {
         if !self.another(session)? {
             return Ok(None);
         }
-        let whole = HEADER + self.size;
-        if self.buffer.len() < whole {
-            self.buffer.resize(whole, 0);
-        }
-        let payload = &mut self.buffer[HEADER..whole];
+        let payload = &mut room[HEADER..HEADER + self.size];
+        let mut crc = None;
         let len = match &mut self.source {
             Source::Generated => {
                 generate(self.seq, 0, payload);
                 self.size
             }
-            Source::Chunks(input) => input.fill(payload, session)?,
+            Source::Chunks(input) if payload.len() <= PIECE => input.fill(payload, session)?,
+            Source::Chunks(input) => {
+                // Each piece is hashed while it is in the cache.
+                let crc = crc.insert(crc32fast::Hasher::new());
+                let mut len = 0;
+                for piece in payload.chunks_mut(PIECE) {
+                    let n = input.fill(piece, session)?;
+                    crc.update(&piece[..n]);
+                    len += n;
+                }
+                len
+            }
             Source::Lines(input) => input.line(payload, session)?,
         };
         if len == 0 && !matches!(self.source, Source::Generated) {
             return Ok(None);
         }
-        let item = &mut self.buffer[..HEADER + len];
+        let item = &mut room[..HEADER + len];
         let header = Header { stream: self.stream, seq: self.seq, sent_ns: 0, pid: self.pid, crc: 0 };
-        item::seal_now(item, &header);
+        match crc {
+            None => item::seal_now(item, &header),
+            Some(crc) => item[..HEADER].copy_from_slice(&Header { sent_ns: now_ns(), ..header }.seal(&crc)),
+        }
         self.seq += 1;
-        Ok(Some(item))
+        Ok(Some(len + HEADER))
     }
 
     /// The next item in pieces, for a channel in which it can be built in place: `put(session, offset, bytes)`
@@ -230,6 +268,7 @@ fn generate(seq: u64, offset: usize, payload: &mut [u8]) {
 #[derive(Debug)]
 struct Input {
     fd: OwnedFd,
+    is_file: bool,
     /// What was read ahead while looking for the end of a line.
     ahead: Vec<u8>,
     ended: bool,
@@ -248,10 +287,11 @@ impl Input {
             })?;
             opened.ok_or(io::Error::from(ErrorKind::NotFound))?
         };
-        if File::from(fd.try_clone()?).metadata()?.is_dir() {
+        let meta = File::from(fd.try_clone()?).metadata()?;
+        if meta.is_dir() {
             return Err(io::Error::from(ErrorKind::IsADirectory).into());
         }
-        Ok(Input { fd, ahead: Vec::new(), ended: false })
+        Ok(Input { fd, is_file: meta.is_file(), ahead: Vec::new(), ended: false })
     }
 
     fn read(&mut self, buffer: &mut [u8], session: &mut Session) -> Result<usize> {

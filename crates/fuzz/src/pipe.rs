@@ -5,7 +5,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, PipeWriter, Read, Write};
 use std::ops::RangeInclusive;
 
-use pipe_demo::frame::{FrameReader, FrameWriter, MAX_BODY};
+use pipe_demo::frame::{FrameWriter, MAX_BODY};
+use pipe_demo::frame_reader::FrameReader;
 use pipe_demo::torn::TornReader;
 
 use crate::memory::at_most;

@@ -25,7 +25,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::frame::{FrameReader, FrameWriter};
+use crate::frame::FrameWriter;
+use crate::frame_reader::FrameReader;
 
 /// Starts `command` with the read end of a new pipe as its standard input.
 ///

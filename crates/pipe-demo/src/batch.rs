@@ -128,7 +128,7 @@ mod tests {
     use std::io::ErrorKind;
 
     use super::*;
-    use crate::frame::FrameReader;
+    use crate::frame_reader::FrameReader;
 
     fn pipe(most: usize) -> (FrameReader, BatchWriter) {
         let (r, w) = io::pipe().expect("pipe");

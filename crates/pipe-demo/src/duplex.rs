@@ -15,7 +15,8 @@ use std::io;
 use common::place::Channel;
 
 use crate::fifo::{FifoReader, FifoWriter};
-use crate::frame::{FrameReader, FrameWriter};
+use crate::frame::FrameWriter;
+use crate::frame_reader::FrameReader;
 
 /// Bytes of a reply.
 pub const REPLY: usize = 8;

@@ -27,7 +27,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::Mode;
 use nix::unistd::geteuid;
 
-use crate::frame::{FrameReader, FrameWriter, HEADER, PIPE_BUF};
+use crate::frame::{FrameWriter, HEADER, PIPE_BUF};
+use crate::frame_reader::FrameReader;
+
+/// What `fs.pipe-max-size` is where nobody has changed it.
+const USUAL_LIMIT: usize = 1 << 20;
 
 /// A place at one end of a named FIFO, taken before the FIFO itself is opened.
 #[derive(Debug)]
@@ -272,6 +276,13 @@ pub fn set_capacity(pipe: &impl AsFd, bytes: usize) -> io::Result<usize> {
         )),
         Err(e) => Err(e.into()),
     }
+}
+
+/// Makes the pipe hold a message of `longest` bytes, or as much of it as everybody may have: what it holds now.
+pub fn make_room_for(pipe: &impl AsFd, longest: usize) -> usize {
+    let now = capacity(pipe).unwrap_or(0);
+    // Where it may not be, it is not: the message goes through in more parts.
+    if longest > now { set_capacity(pipe, longest.min(USUAL_LIMIT)).unwrap_or(now) } else { now }
 }
 
 /// How many bytes the pipe can hold.

@@ -1,11 +1,12 @@
 //! What only a pipe does.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::testkit::{Pair, Process, Sandbox};
+use common::testkit::{Pair, Process, SOON, Sandbox};
 use nix::sys::signal::Signal;
 
 const PIPE: Pair = Pair {
@@ -234,6 +235,27 @@ fn a_stream_does_not_run_into_the_next_reader() {
         producer.end().expect(3).says("write to the pipe, which had taken");
         sandbox.producer(&PIPE, &["--count", "2", "--interval", "0"]).end().expect(0);
         next.end().expect(0).all_well(2);
+    }
+}
+
+#[test]
+fn who_floods_the_pipe_with_greetings_keeps_nobody() {
+    let sandbox = Sandbox::new();
+    let fifo = sandbox.dir().join(format!("{}.fifo", sandbox.name()));
+    // HELLO and GOODBYE, as often as fits into a write.
+    let greetings = b"\x08\0\0\0\x03\0\0\0ipcpipe1\0\0\0\0\x02\0\0\0".repeat(2000);
+    for (args, signal, code) in [(&["--timeout", "300ms"][..], None, 3), (&[], Some(Signal::SIGINT), 130)] {
+        let consumer = sandbox.consumer(&PIPE, args);
+        consumer.wait_for_stderr("waiting for a producer");
+        let greetings = greetings.clone();
+        let mut pipe = fs::OpenOptions::new().write(true).open(&fifo).expect("open the FIFO");
+        let flood = std::thread::spawn(move || while pipe.write_all(&greetings).is_ok() {});
+        if let Some(signal) = signal {
+            consumer.wait_for_stderr("blocked");
+            consumer.signal(signal);
+        }
+        consumer.end_within(SOON).expect(code);
+        flood.join().expect("the flood ends with its reader");
     }
 }
 

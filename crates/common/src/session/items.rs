@@ -27,7 +27,15 @@ impl Session {
     /// # Errors
     /// As [`Session::sent`].
     pub fn gathered(&mut self, item: &[u8], waiting: usize) -> Result<()> {
-        self.gathered.push_back((*item.first_chunk().expect("an encoded item"), item.len()));
+        self.gathered_in_place(*item.first_chunk().expect("an encoded item"), item.len(), waiting)
+    }
+
+    /// The same for an item that was built in place.
+    ///
+    /// # Errors
+    /// As [`Session::sent`].
+    pub fn gathered_in_place(&mut self, head: [u8; item::HEADER], len: usize, waiting: usize) -> Result<()> {
+        self.gathered.push_back((head, len));
         self.handed_over(waiting)
     }
 

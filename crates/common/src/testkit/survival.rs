@@ -100,7 +100,7 @@ pub fn stopped_for_good(pair: &Pair) {
 }
 
 /// The calls that can wait, so that a signal can interrupt them. Every flock of ours is a try, which cannot.
-const INTERRUPTIBLE: &str = "read,write,readv,writev,recvfrom,recvmsg,sendto,sendmsg,poll,ppoll,accept4,\
+const INTERRUPTIBLE: &str = "read,write,readv,writev,vmsplice,recvfrom,recvmsg,sendto,sendmsg,poll,ppoll,accept4,\
                              msgrcv,msgsnd,mq_timedsend,mq_timedreceive,epoll_wait,semtimedop,preadv,pwritev";
 
 /// Every second call that could be interrupted is, on both sides, and the output is the same.

@@ -12,7 +12,7 @@ use common::{args, place::Place, session::Session};
 use pipe_demo::anonymous;
 use pipe_demo::duplex::Replier;
 use pipe_demo::fifo::FifoReader;
-use pipe_demo::frame::FrameReader;
+use pipe_demo::frame_reader::FrameReader;
 use pipe_demo::torn::TornReader;
 
 /// Reads items from a pipe: a byte stream in the kernel that another process writes

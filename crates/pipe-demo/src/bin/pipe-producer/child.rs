@@ -26,10 +26,8 @@ pub fn send(args: &Args, items: &mut Items, session: &mut Session) -> Result<()>
     let spawn = if args.leak_write_end { leak::spawn } else { anonymous::spawn };
     let (mut child, pipe) = spawn(consumer(args)?).context("start pipe-consumer")?;
     session.say(&ends(&pipe)?);
-    let mut end = End::new(pipe, args);
-    let sent = send_all(args, items, session, &mut end);
-    // The child's end-of-file comes when every write end is closed.
-    drop(end);
+    // It closes the pipe at its end: the child's end-of-file comes when every write end is closed.
+    let sent = send_all(args, items, session, End { pipe, fifo: None, replies: None });
     let status = match session.transfer(|| anonymous::wait(&mut child).map(usize::from)) {
         Ok(status) => status as u8,
         Err(_) => anonymous::end(&mut child, session.stopped().map(|s| s.0))?,

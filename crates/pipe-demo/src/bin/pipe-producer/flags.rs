@@ -13,12 +13,15 @@ pub struct Args {
     /// Start the consumer as a child process, over a pipe without a name
     #[arg(long, help_heading = "Pipe")]
     pub anonymous: bool,
-    /// How many bytes the pipe holds [default: the kernel's, 64KiB]
+    /// How many bytes the pipe holds [default: the kernel's, 64KiB, or for longer items up to 1MiB]
     #[arg(long, value_name = "BYTES", value_parser = args::size, help_heading = "Pipe")]
     pub capacity: Option<usize>,
     /// Write each item by a call of its own, as frame.rs does, also those for which nobody waits
     #[arg(long, help_heading = "Pipe")]
     pub unbatched: bool,
+    /// Give the pipe the pages in which the items are, not copies of them: for items from some KiB on
+    #[arg(long, conflicts_with_all = ["lines", "duplex", "unbatched", "allow_torn"], help_heading = "Pipe")]
+    pub zero_copy: bool,
     /// Read a reply to every item, from a second pipe; to be said to both sides
     #[arg(long, conflicts_with = "anonymous", help_heading = "Pipe")]
     pub duplex: bool,
@@ -37,6 +40,9 @@ pub struct Args {
     /// Share the pipe with other writers although the frames are longer than PIPE_BUF; to be said to both sides
     #[arg(long, conflicts_with = "anonymous", help_heading = "Mistakes")]
     pub allow_torn: bool,
+    /// With --zero-copy: build the next item in the same pages, which may still be in the pipe
+    #[arg(long, requires = "zero_copy", help_heading = "Mistakes")]
+    pub reuse_at_once: bool,
     /// With --anonymous: the child inherits a write end, and never closes it
     #[arg(long, requires = "anonymous", help_heading = "Mistakes")]
     pub leak_write_end: bool,

@@ -3,6 +3,7 @@
 mod child;
 mod end;
 mod flags;
+mod pages;
 mod two_way;
 
 use std::io::ErrorKind::WouldBlock;
@@ -13,7 +14,9 @@ use common::{args, item, place::Place, session::Session, source::Items};
 use pipe_demo::batch::BatchWriter;
 use pipe_demo::duplex::Replies;
 use pipe_demo::fifo::{self, FifoWriter};
+use pipe_demo::frame::{FrameWriter, PIPE_BUF};
 use pipe_demo::independent;
+use pipe_demo::zero_copy::PageWriter;
 
 use crate::end::End;
 use crate::flags::Args;
@@ -53,28 +56,43 @@ fn by_name(args: &Args, items: &mut Items, session: &mut Session) -> Result<()> 
     if let Some(replies) = &mut replies {
         session.transfer(|| replies.open().map(|()| 0))?;
     }
-    send_all(args, items, session, &mut End { fifo: Some(fifo), replies, ..End::new(pipe, args) })
+    send_all(args, items, session, End { pipe, fifo: Some(fifo), replies })
 }
 
 /// Writes all items, and tells how many the pipe has taken if it does not take them all.
-fn send_all(args: &Args, items: &mut Items, session: &mut Session, end: &mut End) -> Result<()> {
-    if let Some(bytes) = args.capacity {
-        fifo::set_capacity(&end.pipe, bytes).context("set --capacity")?;
+fn send_all(args: &Args, items: &mut Items, session: &mut Session, end: End<FrameWriter>) -> Result<()> {
+    match args.capacity {
+        Some(bytes) => fifo::set_capacity(&end.pipe, bytes).context("set --capacity")?,
+        None => fifo::make_room_for(&end.pipe, items.longest()),
+    };
+    if args.zero_copy {
+        return pages::send_all(args, items, session, end.with(PageWriter::new));
     }
-    let written = write_all(args, items, session, end);
+    let most = if args.unbatched { 0 } else { PIPE_BUF };
+    let mut end = end.with(|frames| BatchWriter::new(frames, most));
+    let written = write_all(args, items, session, &mut end);
     if session.stopped().is_some() {
         // Ctrl-C is a goodbye too, if the pipe can take it at once. If not, the reader finds a dead writer.
         let _ = end.pipe.goodbye(false);
     }
     let reported = session.handed_over(end.pipe.waiting());
     end.tell_writes(session);
+    told(written, session).and(reported)
+}
+
+/// An error with the number of items that were handed over before it.
+fn told(written: Result<()>, session: &Session) -> Result<()> {
     let handed_over = session.report.items();
-    let why = || format!("write to the pipe, which had taken {handed_over} items");
-    written.with_context(why).and(reported)
+    written.with_context(|| format!("write to the pipe, which had taken {handed_over} items"))
 }
 
 /// The loop: every item is written, at once or together with others, then the goodbye.
-fn write_all(args: &Args, items: &mut Items, session: &mut Session, end: &mut End) -> Result<()> {
+fn write_all(
+    args: &Args,
+    items: &mut Items,
+    session: &mut Session,
+    end: &mut End<BatchWriter>,
+) -> Result<()> {
     while let Some(item) = end.next(items, session)? {
         if args.deadlock {
             two_way::read_too_early(session, end)?;
