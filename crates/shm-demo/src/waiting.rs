@@ -4,7 +4,7 @@
 //!                       it came: looking helped, and may take twice as long as it did
 //!                     +-------------------------------------------------------------> go on; nobody slept
 //!   nothing there     |
-//!   ------------> look, look, · look, · · look, · · · · look        at most 50 µs
+//!   ------------> look, look, · look, look, · look, look, …         at most 50 µs
 //!                     |
 //!                     +-------------------------------------------------------------> sleep, until woken
 //!                       it did not come: half as long next time, in the end not at all
@@ -20,8 +20,9 @@
 //! | [`How::Adaptive`] | for as long as it has learnt; once it has given up, every 32nd time, because the other may be fast by now | sleeps |
 //! | [`How::Spin`] | always, once again after each pause | never sleeps |
 //!
-//! A pause gets longer from look to look: each look takes the cache line from the one who is about to write it.
-//! Where there is one processor for both, nobody writes while we look. So then the pause is sched_yield(2).
+//! Between two looks at the clock (the dots above) there are more and more looks at what is waited for: to look at the
+//! clock takes some 30 ns, in which it can come and not be seen.
+//! Where there is one processor for both, nobody writes while we look. So then the pause between looks is sched_yield(2).
 //!
 //! Guarantees: a look is all that happens here, so what a mechanism promises about sleeping and waking stays as it is.
 //! [`How::Adaptive`] never looks longer than it takes to sleep and be woken, so it costs at most twice the better choice.
@@ -42,8 +43,8 @@ const SHORTEST: Duration = Duration::from_micros(1);
 const TRY_AGAIN: u32 = 32;
 /// Who never sleeps lets the caller look around after so long.
 const LOOK_AROUND: Duration = Duration::from_millis(1);
-/// The longest pause between two looks, in pauses of the processor.
-const PAUSES: u32 = 64;
+/// The most looks between two looks at the clock: about a microsecond's.
+const LOOKS: u32 = 64;
 
 /// How to wait.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -114,15 +115,17 @@ impl Waiting {
         if patience.is_zero() {
             return Ok(false);
         }
-        let (since, mut took, mut pauses) = (now(), Duration::ZERO, 1);
+        let (since, mut took, mut looks) = (now(), Duration::ZERO, 1);
         while took < patience {
-            self.pause(pauses);
-            if there() {
-                self.patience = self.patience.max(2 * took).clamp(SHORTEST, LONGEST);
-                return Ok(true);
+            for _ in 0..looks {
+                self.pause();
+                if there() {
+                    self.patience = self.patience.max(2 * took).clamp(SHORTEST, LONGEST);
+                    return Ok(true);
+                }
             }
             took = now() - since;
-            pauses = (2 * pauses).min(PAUSES);
+            looks = (2 * looks).min(LOOKS);
         }
         match self.how {
             How::Spin => Err(ErrorKind::Interrupted.into()),
@@ -148,11 +151,11 @@ impl Waiting {
         }
     }
 
-    fn pause(&self, pauses: u32) {
+    fn pause(&self) {
         if self.alone {
             thread::yield_now();
         } else {
-            (0..pauses).for_each(|_| hint::spin_loop());
+            hint::spin_loop();
         }
     }
 }
