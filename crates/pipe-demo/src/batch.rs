@@ -10,7 +10,7 @@
 //! ```
 //!
 //! What is new compared to `frame.rs`: a frame that follows another closely is *gathered*. It is written when the
-//! next one finds no room beside it, when the next one comes a while ([`SILENCE`]) after the last write, or by
+//! next one finds no room beside it, when one of the next comes a while ([`SILENCE`]) after the last write, or by
 //! [`BatchWriter::flush`]. In the pipe are the same bytes in the same order: a reader need not know.
 //!
 //! Guarantees: those of `frame.rs`. A batch has at most `PIPE_BUF` bytes, so it is written whole or not at all:
@@ -31,6 +31,9 @@ use crate::frame::{DATA, FrameWriter, HEADER, PIPE_BUF, header};
 /// When so much time has passed since the last write, the reader has nothing to do and may wait: about what it takes
 /// to wake it.
 pub const SILENCE: Duration = Duration::from_micros(50);
+
+/// While frames are gathered, the clock is looked at before every so many of them.
+const LOOK: usize = 8;
 
 /// Writes frames to a pipe, several at once where that delays none that is waited for.
 #[derive(Debug)]
@@ -61,7 +64,8 @@ impl BatchWriter {
     /// `WouldBlock`: it was not taken, so call again with the same message.
     pub fn write(&mut self, message: &[u8], block: bool) -> io::Result<()> {
         let length = HEADER + message.len();
-        let silence = self.last.is_none_or(|last| last.elapsed() >= SILENCE);
+        // Not at every frame: a look at the clock takes as long as all the rest of gathering one.
+        let silence = self.waiting % LOOK == 0 && self.last.is_none_or(|last| last.elapsed() >= SILENCE);
         if (silence && self.batch.is_empty()) || length > self.most || message.is_empty() {
             self.flush(block)?;
             let alone = if block { self.frames.write(message) } else { self.frames.try_write(message) };
@@ -158,10 +162,16 @@ mod tests {
         }
         // Who comes late takes along those who wait, and who comes late alone goes at once.
         in_a_hurry(&mut w);
-        w.write(b"waits", true).expect("write");
+        for waiting in 1..=LOOK {
+            w.write(b"waits", true).expect("write");
+            assert_eq!(w.waiting(), waiting);
+        }
         w.last = Some(Instant::now() - SILENCE);
         w.write(b"late", true).expect("write");
-        assert!(w.waiting() == 1 && r.try_read().expect("taken along") && r.message() == b"waits");
+        assert_eq!(w.waiting(), 1);
+        for _ in 0..LOOK {
+            assert!(r.try_read().expect("taken along") && r.message() == b"waits");
+        }
         w.goodbye(true).expect("goodbye");
         assert!(r.try_read().expect("flushed before the goodbye") && r.message() == b"late");
         w.last = Some(Instant::now() - SILENCE);
