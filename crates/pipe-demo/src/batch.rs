@@ -65,7 +65,8 @@ impl BatchWriter {
     pub fn write(&mut self, message: &[u8], block: bool) -> io::Result<()> {
         let length = HEADER + message.len();
         // Not at every frame: a look at the clock takes as long as all the rest of gathering one.
-        let silence = self.waiting % LOOK == 0 && self.last.is_none_or(|last| last.elapsed() >= SILENCE);
+        let silence =
+            self.waiting.is_multiple_of(LOOK) && self.last.is_none_or(|last| last.elapsed() >= SILENCE);
         if (silence && self.batch.is_empty()) || length > self.most || message.is_empty() {
             self.flush(block)?;
             let alone = if block { self.frames.write(message) } else { self.frames.try_write(message) };
