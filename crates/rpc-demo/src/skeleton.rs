@@ -54,6 +54,8 @@ pub struct ServerStub {
     /// Requests are the items of a socket's consumer; what makes it RPC is that each is answered.
     requests: Consumer,
     once: Once,
+    /// This process, asked once: getpid(2) is a system call each time.
+    pid: u32,
     result: Marshal,
     reply: Marshal,
 }
@@ -67,9 +69,10 @@ impl ServerStub {
         let longest = REQUEST_HEADER + max_arguments;
         let hello = Hello::new(PROTOCOL, VERSION, longest);
         let rules = Rules::new([(REQUEST, REQUEST_HEADER..=longest), (GOODBYE, 8..=8)]);
-        let server = Server::new(Listener::open(address)?, hello, rules);
+        let server = Server::new(Listener::open(address)?, hello, rules)?;
         let (result, reply) = (Marshal::default(), Marshal::default());
-        Ok(ServerStub { requests: Consumer::new(server), once: Once::default(), result, reply })
+        let (once, pid) = (Once::default(), std::process::id());
+        Ok(ServerStub { requests: Consumer::new(server), once, pid, result, reply })
     }
 
     /// Sets within what time a request that has begun must be there as a whole.
@@ -146,7 +149,7 @@ impl ServerStub {
 
     fn make_reply(&mut self, request: &RequestHeader, status: u32) {
         self.reply.clear();
-        let header = ReplyHeader { call: request.call, pid: std::process::id(), status };
+        let header = ReplyHeader { call: request.call, pid: self.pid, status };
         header.marshal(&mut self.reply).raw(self.result.bytes());
     }
 

@@ -53,7 +53,7 @@ impl Consumer {
         let listener = Listener::open(address)?;
         // Whoever wants acknowledgements gets them.
         let hello = Hello { window: u32::MAX, ..Hello::new(PROTOCOL, VERSION, max_frame) };
-        Ok(Consumer::new(Server::new(listener, hello, rules(max_frame))))
+        Ok(Consumer::new(Server::new(listener, hello, rules(max_frame))?))
     }
 
     /// Receives from the clients of `server`, whatever kind of frames its rules allow.

@@ -134,7 +134,8 @@ impl Link {
     /// for when writing has failed.
     pub fn last_word(&mut self) -> Option<u64> {
         let mut was_reset = false;
-        loop {
+        // Not for ever: who takes nothing more may still send, without an end.
+        for _ in 0..1 << 16 {
             match self.try_read() {
                 Ok(Some(frame::GOODBYE)) => {
                     return self.reader.body().first_chunk().copied().map(u64::from_le_bytes);
@@ -146,6 +147,7 @@ impl Link {
                 _ => return None,
             }
         }
+        None
     }
 }
 
@@ -219,8 +221,7 @@ impl Dial {
             }
             if let State::Connecting(connecting) = std::mem::replace(&mut self.state, State::Idle) {
                 let connection = connecting.finish()?;
-                let reader = Reader::new(&connection, Hello::rules());
-                let writer = Writer::default();
+                let (reader, writer) = (Reader::new(&connection, Hello::rules()), Writer::default());
                 self.state = State::Greeting(Greeting { connection, reader, writer, said: false });
             }
         }
@@ -261,8 +262,7 @@ impl Dial {
                 Ok(Some(Link { connection, reader, writer, server }))
             }
             Err(e) if is_nobody(e.kind()) => {
-                // It was about to leave, or takes nobody; either way, not at once again.
-                self.again = true;
+                self.again = true; // it was about to leave, or takes nobody; either way, not at once again
                 Ok(None)
             }
             Err(e) => Err(io::Error::new(e.kind(), format!("{}: {e}", self.to))),

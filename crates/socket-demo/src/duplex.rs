@@ -16,7 +16,7 @@
 //!
 //! *Limits.* One item for each journey there and back, in which nobody has anything to do but wait.
 //!
-//! *System calls.* Two on either side to say and to hear something, and poll(2) to wait: who has just spoken does not
+//! *System calls.* Two on either side to say and to hear something, and one to wait (poll, epoll_wait): who has just spoken does not
 //! try to read, because nothing can have come.
 //!
 //! See also: socket(7); [`window`](crate::window), which does not wait for each.
@@ -41,7 +41,7 @@ use crate::server::Server;
 /// As [`Listener::open`].
 pub fn listen(address: &Address, max_frame: usize) -> io::Result<Consumer> {
     let hello = Hello::new(DUPLEX, VERSION, max_frame);
-    Ok(Consumer::new(Server::new(Listener::open(address)?, hello, rules(max_frame))))
+    Ok(Consumer::new(Server::new(Listener::open(address)?, hello, rules(max_frame))?))
 }
 
 /// Sends items, each when the one before has come back.

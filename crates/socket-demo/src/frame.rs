@@ -42,6 +42,8 @@ pub const ACK: u32 = 7;
 
 /// What is read at once when there is so much.
 const CHUNK: usize = 64 * 1024;
+/// What is read at first: a connection by which little comes at a time costs no more.
+const PAGE: usize = 4 * 1024;
 
 /// Which kinds of frames may come, and how many bytes the body of each may have.
 #[derive(Clone, Debug)]
@@ -133,10 +135,14 @@ impl FrameReader {
             // A longer frame than all before. Its length was checked; still, memory only doubles with what
             // has come, so that whoever claims much and sends little costs little.
             let whole = self.header().map_or(0, |(len, _)| HEADER + len);
-            self.buffer.resize((2 * self.end).min(whole).max(CHUNK), 0);
+            self.buffer.resize((2 * self.end).min(whole).max(PAGE), 0);
         }
         let n = nix::unistd::read(stream, &mut self.buffer[self.end..])?;
         self.end += n;
+        if self.end == self.buffer.len() && self.end < CHUNK {
+            // There was more than room for it.
+            self.buffer.resize(2 * self.end, 0);
+        }
         Ok(n)
     }
 
@@ -292,13 +298,13 @@ mod tests {
             let (mut a, b, mut reader) = pair();
             a.write_all(&[len.to_le_bytes(), kind.to_le_bytes()].concat()).expect("room");
             assert_eq!(reader.read(&b).unwrap_err().kind(), ErrorKind::InvalidData, "{kind} {len}");
-            assert!(reader.buffer.len() <= CHUNK);
+            assert!(reader.buffer.len() <= PAGE);
         }
         let (mut a, b, mut reader) = pair();
         a.write_all(&header(DATA, MAX).unwrap()).expect("room");
         a.write_all(&[1; 100]).expect("room");
         assert_eq!(reader.read(&b).unwrap_err().kind(), ErrorKind::WouldBlock);
-        assert_eq!(reader.buffer.len(), CHUNK, "a claim is not believed before the bytes come");
+        assert_eq!(reader.buffer.len(), PAGE, "a claim is not believed before the bytes come");
     }
 
     #[test]

@@ -37,6 +37,7 @@ pub mod packet;
 mod peer;
 pub mod producer;
 pub mod protocol;
+mod round;
 pub mod server;
 pub mod udp_consumer;
 pub mod udp_producer;

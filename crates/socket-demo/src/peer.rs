@@ -1,6 +1,6 @@
 //! One connection of a [`Server`](crate::server::Server): what has come, what waits to be sent, what was said.
 //!
-//! *Guarantees.* It is read once in a round of poll(2), and not at all while the other side does not take what it
+//! *Guarantees.* It is read once in a round of epoll(7), and not at all while the other side does not take what it
 //! was sent. A goodbye is answered when every frame before it has been handed out and the next one is asked for.
 //!
 //! *System calls.* read or recv, write.
@@ -10,6 +10,7 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::epoll::EpollFlags;
 
 use crate::dial::Hello;
 use crate::endpoint::Connection;
@@ -27,8 +28,10 @@ const ENOUGH: usize = 64 << 10;
 pub(crate) struct Peer {
     pub connection: Connection,
     pub reader: Reader,
-    /// Poll found it readable, and it has not been read since.
+    /// It was found ready, and has not been read since.
     pub readable: bool,
+    /// What epoll is to tell of it: that it can be read, or, while there is something in the outbox, written.
+    pub wish: EpollFlags,
     /// Frames of which the other side has not yet taken all.
     pub outbox: VecDeque<Vec<u8>>,
     /// Frames that wait to be written with others.
@@ -51,7 +54,8 @@ impl Peer {
         Peer {
             reader: Reader::new(&connection, Hello::rules()),
             connection,
-            readable: true,
+            readable: false,
+            wish: EpollFlags::EPOLLIN,
             outbox: VecDeque::new(),
             gathered: Vec::new(),
             wrote: None,
@@ -63,8 +67,8 @@ impl Peer {
     }
 
     /// Since when we wait for a HELLO or the rest of a frame; not while it is us who wait for it to take an answer.
-    pub(crate) fn waited_for(&mut self) -> Option<&mut Instant> {
-        if self.outbox.is_empty() { self.begun.as_mut() } else { None }
+    pub(crate) fn waited_for(&self) -> Option<Instant> {
+        self.begun.filter(|_| self.outbox.is_empty())
     }
 
     /// Fails if a HELLO or the rest of a frame has been waited for longer than `deadline`.

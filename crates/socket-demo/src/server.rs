@@ -1,13 +1,17 @@
-//! Many connections in one thread: poll(2) tells which of them have something to read.
+//! Many connections in one thread: epoll(7) tells which of them have something to read.
 //!
 //! ```text
-//!  listener ──┐                       ┌─ connection 1  reader, outbox
-//!             ├── poll ── ready: 1,3 ─┤  connection 2
-//!  1, 2, 3 ───┘                       └─ connection 3
-//!                                         │ one whole frame at a time
-//!                                         ▼
-//!                                  Event::Frame { from: 3, kind }
+//!  listener ──┐                        ┌─ connection 1  reader, outbox
+//!             ├── epoll ── ready: 1,3 ─┤  connection 2
+//!  1, 2, 3 ───┘                        └─ connection 3
+//!                                          │ one whole frame at a time
+//!                                          ▼
+//!                                   Event::Frame { from: 3, kind }
 //! ```
+//!
+//! A connection costs nothing while it is silent: the kernel has been told of it once, and keeps a list of those that are
+//! ready (`round.rs`). With poll(2) it would be told of all of them, and look at all of them, each time that
+//! one has something to say.
 //!
 //! *Guarantees.* Frames of one connection come in order. Each ready connection is read once in a round, so
 //! that one who always has something to say does not keep the others waiting. Whoever sends what it should
@@ -18,30 +22,25 @@
 //!
 //! *Limits.* What is done with a frame is done by this thread: a slow service is slow for all.
 //!
-//! *System calls.* poll, accept4, read, writev, close.
+//! *System calls.* epoll_wait, epoll_ctl, accept4, read, write, close.
 //!
-//! See also: poll(2); W. R. Stevens, *UNIX Network Programming*, vol. 1, ch. 6.
+//! See also: epoll(7); M. Kerrisk, *The Linux Programming Interface*, ch. 63.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
-use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 
 use crate::dial::Hello;
 use crate::endpoint::Connection;
 use crate::frame::{self, Rules};
-use crate::listener::{Listener, is_exhausted};
+use crate::listener::Listener;
 use crate::peer::Peer;
-
-/// How long accepting is left alone when there are no descriptors left.
-const RECOVER: Duration = Duration::from_millis(100);
+use crate::round::{LISTENER, ROUND};
 
 /// Within what time a frame that has begun, and a connection's HELLO, must be there; see [`Server::frame_deadline`].
 pub const FRAME_DEADLINE: Duration = Duration::from_secs(30);
-/// When we come back to poll later than this, it was not the senders who kept us waiting.
-const LATE: Duration = Duration::from_millis(100);
 
 /// A number for each connection; none is used twice.
 pub type Id = u64;
@@ -70,40 +69,62 @@ pub enum Event {
 /// Serves any number of connections.
 #[derive(Debug)]
 pub struct Server {
-    listener: Listener,
-    hello: Hello,
-    rules: Rules,
-    peers: BTreeMap<Id, Peer>,
-    next_id: Id,
+    pub(crate) listener: Listener,
+    pub(crate) epoll: Epoll,
+    /// What epoll has answered last.
+    pub(crate) events: Vec<EpollEvent>,
+    pub(crate) hello: Hello,
+    pub(crate) rules: Rules,
+    pub(crate) peers: BTreeMap<Id, Peer>,
+    pub(crate) next_id: Id,
+    /// How many have said HELLO.
+    pub(crate) greeted: usize,
+    /// Of whom a HELLO or a frame is coming: see [`Peer::begun`].
+    pub(crate) begun: BTreeSet<Id>,
+    /// Who is to be told that frames of theirs have been dealt with.
+    pub(crate) owed: BTreeSet<Id>,
     /// Who may have a frame for us in this round, in turn.
-    ready: VecDeque<Id>,
+    pub(crate) ready: VecDeque<Id>,
     /// We have said that acknowledgements come next.
-    acknowledging: bool,
+    pub(crate) acknowledging: bool,
     /// Accepting is left alone until then.
-    exhausted: Option<Instant>,
-    deadline: Duration,
+    pub(crate) exhausted: Option<Instant>,
+    /// Epoll tells us who knocks.
+    pub(crate) accepting: bool,
+    pub(crate) deadline: Duration,
     /// When we last knew who has something to say.
-    looked: Instant,
-    /// A frame was just sent back.
+    pub(crate) looked: Instant,
+    /// A frame was just answered.
     answered: bool,
 }
 
 impl Server {
     /// Serves those who come to `listener`, say the same `hello`, and then keep to `rules`.
-    pub fn new(listener: Listener, hello: Hello, rules: Rules) -> Server {
-        Server {
+    ///
+    /// # Errors
+    /// What epoll_create1(2) and epoll_ctl(2) fail with.
+    pub fn new(listener: Listener, hello: Hello, rules: Rules) -> io::Result<Server> {
+        let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+        epoll.add(&listener, EpollEvent::new(EpollFlags::EPOLLIN, LISTENER))?;
+        Ok(Server {
             listener,
+            epoll,
+            events: vec![EpollEvent::empty(); ROUND],
             hello,
             rules,
             peers: BTreeMap::new(),
             next_id: 0,
+            greeted: 0,
+            begun: BTreeSet::new(),
+            owed: BTreeSet::new(),
             ready: VecDeque::new(),
             acknowledging: false,
             exhausted: None,
+            accepting: true,
             deadline: FRAME_DEADLINE,
             looked: Instant::now(),
             answered: false,
-        }
+        })
     }
 
     /// Sets within what time a frame that has begun must be there as a whole, and the HELLO that every connection
@@ -115,13 +136,17 @@ impl Server {
     /// The next event; if `block`, waits for it.
     ///
     /// # Errors
-    /// `WouldBlock` if there is none: then nobody waits to be accepted either, but see [`Server::send_back`].
+    /// `WouldBlock` if there is none: then nobody waits to be accepted either, but see [`Server::send_soon`].
     /// `Interrupted`.
     pub fn next_event(&mut self, block: bool) -> io::Result<Event> {
-        self.excuse(self.looked.elapsed());
         let answered = std::mem::take(&mut self.answered);
         if std::mem::take(&mut self.acknowledging) {
-            self.peers.values_mut().for_each(Peer::acknowledge);
+            for id in std::mem::take(&mut self.owed) {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.acknowledge();
+                    self.ready.push_back(id);
+                }
+            }
         }
         loop {
             while let Some(&id) = self.ready.front() {
@@ -133,7 +158,7 @@ impl Server {
             if answered && !block {
                 return Err(ErrorKind::WouldBlock.into());
             }
-            if let Some(event) = self.poll(block)? {
+            if let Some(event) = self.look(block)? {
                 return Ok(event);
             }
         }
@@ -146,7 +171,7 @@ impl Server {
 
     /// How many clients there are that have said HELLO.
     pub fn clients(&self) -> usize {
-        self.peers.values().filter(|peer| peer.greeted).count()
+        self.greeted
     }
 
     /// Sends a frame, now or when its receiver makes room; until then nothing more is read from it. If it
@@ -159,14 +184,17 @@ impl Server {
 
     /// The same, but what follows another frame closely is gathered, and written with the next ones by one call: at
     /// the latest when all that has been read from this connection was handed out and the next event is asked for.
+    ///
+    /// Who is answered has waited for that, as a rule, and has said nothing more: so the next call, unless it may
+    /// block, looks at nothing but what has been read. Who else has something is told by the one that may.
     pub fn send_soon(&mut self, to: Id, kind: u32, body: &[u8]) {
         if let Some(peer) = self.peers.get_mut(&to) {
             peer.send_soon(kind, body);
+            self.answered = true;
         }
     }
 
-    /// Sends the last frame that came from `id` back to it, as it came. It waits for that, as a rule, and has said
-    /// nothing more: so the next call, unless it may block, looks at nothing but what has been read.
+    /// Sends the last frame that came from `id` back to it, as it came; of the next call holds the same.
     pub fn send_back(&mut self, id: Id, kind: u32) {
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.send_back(kind);
@@ -181,14 +209,25 @@ impl Server {
 
     /// Gives up a connection: what comes from it now is the caller's.
     pub fn release(&mut self, id: Id) -> Option<Connection> {
-        self.peers.remove(&id).map(|peer| peer.connection)
+        let peer = self.forget(id)?;
+        // As long as it is open epoll would go on telling of it.
+        let _ = self.epoll.delete(&peer.connection);
+        Some(peer.connection)
     }
 
     fn close(&mut self, id: Id) {
-        if let Some(mut peer) = self.peers.remove(&id) {
+        if let Some(mut peer) = self.forget(id) {
             peer.write_gathered();
         }
         self.exhausted = None;
+    }
+
+    fn forget(&mut self, id: Id) -> Option<Peer> {
+        self.begun.remove(&id);
+        self.owed.remove(&id);
+        let peer = self.peers.remove(&id)?;
+        self.greeted -= usize::from(peer.greeted);
+        Some(peer)
     }
 
     /// Says goodbye to all clients, as far as they take it at once: how many frames of each were taken.
@@ -206,16 +245,24 @@ impl Server {
         }
         let greeted = peer.greeted;
         let end = match peer.next(&self.hello, &self.rules) {
-            Ok(None) => match peer.check_deadline(self.deadline) {
+            Ok(None) => match self.rest(id) {
                 Ok(()) => return None,
                 Err(e) => Err(e),
             },
-            Ok(Some(frame::HELLO)) => return Some(Event::Came(id)),
+            Ok(Some(frame::HELLO)) => {
+                self.greeted += 1;
+                return Some(Event::Came(id));
+            }
             Ok(Some(frame::GOODBYE)) => Ok(()),
-            Ok(Some(kind)) => return Some(Event::Frame { from: id, kind }),
+            Ok(Some(kind)) => {
+                if peer.debt.is_open(peer.taken) {
+                    self.owed.insert(id);
+                }
+                return Some(Event::Frame { from: id, kind });
+            }
             Err(e) => Err(e),
         };
-        let name = peer.connection.peer.clone();
+        let name = self.peers[&id].connection.peer.clone();
         self.close(id);
         Some(match end {
             end if greeted => Event::Gone(name, end),
@@ -224,77 +271,8 @@ impl Server {
         })
     }
 
-    fn acknowledge_next(&mut self) -> Event {
+    pub(crate) fn acknowledge_next(&mut self) -> Event {
         self.acknowledging = true;
         Event::Acknowledging
-    }
-
-    /// Sees who is ready: accepts one connection, and notes who is to be read.
-    fn poll(&mut self, block: bool) -> io::Result<Option<Event>> {
-        let accepting = self.exhausted.is_none_or(|until| until <= Instant::now());
-        let deadline = self.peers.values_mut().filter_map(Peer::waited_for).map(|since| *since).min();
-        let deadline = deadline.map(|since| self.deadline.saturating_sub(since.elapsed()));
-        let owing = self.peers.values().any(|peer| peer.debt.is_open(peer.taken));
-        let patience = match deadline.into_iter().chain((!accepting).then_some(RECOVER)).min() {
-            _ if !block || owing => Some(Duration::ZERO),
-            // Rounded up, so that it has passed when poll returns.
-            Some(time) => Some(time.saturating_add(Duration::from_millis(1))),
-            None => None,
-        };
-        let wish = if accepting { PollFlags::POLLIN } else { PollFlags::empty() };
-        let mut fds = vec![PollFd::new(self.listener.as_fd(), wish)];
-        fds.extend(self.peers.values().map(|peer| {
-            let wish = if peer.outbox.is_empty() { PollFlags::POLLIN } else { PollFlags::POLLOUT };
-            PollFd::new(peer.connection.as_fd(), wish)
-        }));
-        let since = Instant::now();
-        let timeout = patience.map_or(PollTimeout::NONE, |p| p.try_into().unwrap_or(PollTimeout::MAX));
-        let found = poll(&mut fds, timeout);
-        let ready: Vec<bool> = fds.iter().map(|fd| fd.any() == Some(true)).collect();
-        self.excuse(patience.map_or(Duration::ZERO, |p| since.elapsed().saturating_sub(p)));
-        found?;
-        for ((id, peer), ready) in self.peers.iter_mut().zip(&ready[1..]) {
-            if *ready {
-                peer.flush();
-                peer.readable = true;
-            }
-            if *ready || peer.waited_for().is_some_and(|since| since.elapsed() >= self.deadline) {
-                self.ready.push_back(*id);
-            }
-        }
-        // Who has nothing for us may be waiting for our word, and we are about to wait for it, or are with others.
-        if self.peers.values().zip(&ready[1..]).any(|(peer, ready)| !ready && peer.debt.is_open(peer.taken)) {
-            return Ok(Some(self.acknowledge_next()));
-        }
-        if !block && self.ready.is_empty() && !(ready[0] && accepting) {
-            return Err(ErrorKind::WouldBlock.into());
-        }
-        if ready[0] && accepting { Ok(self.accept()) } else { Ok(None) }
-    }
-
-    /// Gives the time to those from whom a frame is coming that we were `late` to look.
-    fn excuse(&mut self, late: Duration) {
-        self.looked = Instant::now();
-        if late > LATE {
-            self.peers.values_mut().filter_map(|peer| peer.begun.as_mut()).for_each(|since| *since += late);
-        }
-    }
-
-    fn accept(&mut self) -> Option<Event> {
-        match self.listener.accept() {
-            Ok(connection) => {
-                self.exhausted = None;
-                self.peers.insert(self.next_id, Peer::new(connection));
-                self.next_id += 1;
-                None
-            }
-            Err(e) if is_exhausted(&e) => {
-                let known = self.exhausted.replace(Instant::now() + RECOVER).is_some();
-                (!known).then(|| Event::Notice(format!("a connection has to wait: {e}")))
-            }
-            Err(e) if e.kind() == ErrorKind::PermissionDenied => Some(Event::Notice(format!("refused: {e}"))),
-            // It has gone already, or somebody else's trouble: see accept(2), "Error handling".
-            Err(_) => None,
-        }
     }
 }

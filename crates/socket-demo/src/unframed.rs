@@ -118,7 +118,7 @@ impl Receiver {
     /// As [`Listener::open`].
     pub fn listen(address: &Address) -> io::Result<Receiver> {
         let hello = Hello::new(UNFRAMED, VERSION, 0);
-        let server = Server::new(Listener::open(address)?, hello, Rules::new([]));
+        let server = Server::new(Listener::open(address)?, hello, Rules::new([]))?;
         Ok(Receiver { server, connection: None, buffer: [0; BUFFER], len: 0 })
     }
 
