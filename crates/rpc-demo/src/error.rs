@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io::{self, ErrorKind};
 
+use crate::message::SURPLUS;
 use crate::retry::Outcome;
 use crate::service::Fault;
 
@@ -17,6 +18,15 @@ pub enum RpcError {
     Protocol(String),
     /// The procedure, or the server stub, refused.
     Remote(Fault),
+}
+
+/// Refuses a server that sends replies without an end: of a connection on which `sent` requests went and `came` replies
+/// came. Who throws them away one after the other does nothing else any more.
+pub(crate) fn check_flood(sent: u64, came: u64) -> Result<(), RpcError> {
+    if came <= sent.saturating_add(SURPLUS) {
+        return Ok(());
+    }
+    Err(RpcError::Protocol(format!("one of {came} that came for {sent} requests")))
 }
 
 impl fmt::Display for RpcError {

@@ -16,12 +16,13 @@
 //!
 //! Read in this order: [`service`] (what both sides agree upon), [`marshal`] (values as bytes), [`message`] (what
 //! stands before them), [`client`], [`skeleton`]. Then what a local call never needed: [`error`], [`retry`],
-//! [`once`]. And then what makes it fast: [`pipeline`], [`resend`], [`leave`].
+//! [`again`], [`once`]. And then what makes it fast: [`pipeline`], [`resend`], [`leave`].
 //!
 //! See also: A. D. Birrell, B. J. Nelson, *Implementing Remote Procedure Calls* (1984); RFC 5531 (ONC RPC).
 
 #![forbid(unsafe_code)]
 
+pub mod again;
 pub mod call;
 pub mod client;
 pub mod drop_replies;

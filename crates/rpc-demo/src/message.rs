@@ -36,6 +36,9 @@ pub const MAX_REPLY: usize = 1024;
 /// How many calls of one client may be under way: a server remembers the replies to so many, the newest.
 pub const WINDOW: usize = 64;
 
+/// So many replies more than there were requests are thrown away; a server that sends more is not listened to any longer.
+pub const SURPLUS: u64 = 64;
+
 /// What the server is to do with a request that it has run already.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Semantics {

@@ -31,7 +31,7 @@ use socket_demo::dial::Link;
 use socket_demo::frame::{GOODBYE, REQUEST, header};
 
 use crate::client::read_reply;
-use crate::error::RpcError;
+use crate::error::{RpcError, check_flood};
 use crate::marshal::{Malformed, Marshal, Unmarshal};
 use crate::message::{REQUEST_HEADER, ReplyHeader, RequestHeader, WINDOW};
 use crate::retry::{Outcome, Terms};
@@ -206,7 +206,10 @@ impl Pipeline {
             match self.flights.binary_search_by_key(&number, |flight| flight.number) {
                 Ok(at) => return Ok(Some(at)),
                 // It came late, or twice.
-                Err(_) => self.late += 1,
+                Err(_) => {
+                    self.late += 1;
+                    check_flood(self.sent, self.came)?;
+                }
             }
         }
         Ok(None)

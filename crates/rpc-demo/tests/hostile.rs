@@ -119,6 +119,27 @@ fn another_version_is_told_apart_on_both_sides() {
     client.end().expect(4).says("version 9");
 }
 
+/// Replies to a call that nobody makes, as many as the client takes, until it has gone.
+fn flood(mut server: TcpStream) {
+    let stale = frame(5, &[&[0xee; 8][..], &[0; 16]].concat()).repeat(2000);
+    while server.write_all(&stale).is_ok() {}
+}
+
+#[test]
+fn a_flood_of_stale_replies_ends_the_call_and_not_the_patience() {
+    for in_flight in ["1", "32"] {
+        let sandbox = Sandbox::new();
+        let listener = TcpListener::bind(("127.0.0.1", sandbox.port())).expect("listen");
+        let args = ["--interval", "0", "--in-flight", in_flight, "--deadline", "1s", "--retries", "9"];
+        let client = sandbox.producer(&TCP, &args);
+        let (mut server, _) = listener.accept().expect("accept");
+        server.write_all(&hello(2)).expect("say HELLO");
+        let flooding = std::thread::spawn(|| flood(server));
+        client.end_within(SOON).expect(4).says("not a reply: one of ");
+        flooding.join().expect("it ends with the client");
+    }
+}
+
 #[test]
 fn a_second_server_is_refused_and_the_first_unharmed() {
     for pair in BOTH {
@@ -157,7 +178,7 @@ fn no_descriptors_left() {
     server.wait_for_stderr("waiting for a producer");
     let connect = || TcpStream::connect(("127.0.0.1", sandbox.port())).expect("connect");
     let crowd: Vec<TcpStream> = (0..50).map(|_| connect()).collect();
-    server.wait_for_stderr("a connection has to wait");
+    server.wait_for_stderr("a connection has to wait").wait_for_stderr("ulimit -n");
     let before = server.usage();
     // Time is the subject: what it uses in a second.
     std::thread::sleep(Duration::from_secs(1));
