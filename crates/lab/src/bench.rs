@@ -6,13 +6,18 @@
 //! count          the system calls, in runs that measure nothing else
 //! ```
 
+mod args;
 mod bare;
 mod before;
+mod beside;
 mod chart;
 mod count;
 mod floor;
+mod goals;
+mod idle;
 mod machine;
 mod measure;
+mod payload;
 mod row;
 pub mod subject;
 mod tables;
@@ -21,62 +26,37 @@ mod tracepoint;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use clap::builder::{PossibleValuesParser, RangedU64ValueParser};
-use common::args;
 use console::Style;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::play::{print, said};
-use bare::Bare;
+pub use args::{Args, not_zero};
+use bare::{Bare, Pace};
 use count::Means;
 use floor::Floors;
+use goals::Goal;
+use idle::Idle;
 use machine::{Clocks, Machine, Others};
 use measure::Track;
+use payload::{CHUNK, Payload};
 use row::Row;
-use subject::Pattern;
+use subject::{Pattern, Subject};
 
-/// What the bench is told.
-#[derive(clap::Args, Debug)]
-pub struct Args {
-    /// Which methods, or variants of them, such as shm:ring [default: all]
-    #[arg(value_name = "METHOD[:VARIANT]", value_parser = PossibleValuesParser::new(subject::names()))]
-    which: Vec<String>,
-    /// Payload of an item; several make a row each
-    #[arg(long, value_name = "BYTES,…", value_delimiter = ',', default_value = "64", value_parser = args::size)]
-    size: Vec<usize>,
-    /// How many producers, and how many consumers, there are in the pattern of that name; it takes runs that are
-    /// long enough for all of them to meet
-    #[arg(long, value_name = "N,M", default_value = "2,2", value_parser = sides)]
-    many: [usize; 2],
-    /// Who sends what when [default: all]
-    #[arg(long, value_name = "PATTERN,…", value_delimiter = ',', value_enum)]
-    pattern: Vec<Pattern>,
-    /// How long each run takes
-    #[arg(long, value_name = "DURATION", default_value = "400ms", value_parser = not_zero)]
-    time: Duration,
-    /// Items of each run, in place of --time; the paced ones still stop after --time
-    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(row::FEW + 1..))]
-    count: Option<u64>,
-    /// The pause between two paced items: long enough that both sides fall asleep
-    #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = not_zero)]
-    interval: Duration,
-    /// How many times each row is measured
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
-    rounds: usize,
-    /// The producer stays on the first of these CPUs, the consumer on the second; the same twice: both on one
-    /// [default of a bare --pin: the first two]
-    #[arg(long, value_name = "CPU,CPU", num_args = 0..=1, require_equals = true, default_missing_value = "", value_parser = pin)]
-    pin: Option<[usize; 2]>,
-    /// How system calls are counted [default: tracepoint where that is allowed, else ptrace]
-    #[arg(long, value_enum, value_name = "MEANS")]
-    calls: Option<Means>,
-    /// Where all figures of all rounds go, and the charts beside it [default: target/bench/bench.json]
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+/// The payloads of the pattern in which each method is measured in several.
+const SIZES: [usize; 4] = [8, 4 << 10, 64 << 10, CHUNK];
+/// So many rounds of what takes long, and of what is only to show a proportion.
+const FEW_ROUNDS: usize = 3;
+
+/// All that was found.
+struct Results {
+    rows: Vec<Row>,
+    floors: Floors,
+    idles: Vec<Idle>,
+    goals: Vec<Goal>,
+    others: Others,
 }
 
 /// Parts of the bench that are processes of their own.
@@ -116,31 +96,6 @@ impl Part {
     }
 }
 
-/// A duration that takes some time.
-pub fn not_zero(text: &str) -> Result<Duration, String> {
-    args::duration(text).and_then(|d| if d.is_zero() { Err("it must not be 0".into()) } else { Ok(d) })
-}
-
-fn sides(text: &str) -> Result<[usize; 2], String> {
-    let both = text.split_once(',').and_then(|(n, m)| Some([n.parse().ok()?, m.parse().ok()?]));
-    both.filter(|both| both.iter().all(|n| (1..=1000).contains(n))).ok_or("write it as 2,2".into())
-}
-
-fn pin(text: &str) -> Result<[usize; 2], String> {
-    let allowed = before::allowed().map_err(|e| e.to_string())?;
-    let cpus = match text {
-        "" => [allowed[0], *allowed.get(1).unwrap_or(&allowed[0])],
-        _ => {
-            let both = text.split_once(',').and_then(|(p, c)| Some([p.parse().ok()?, c.parse().ok()?]));
-            both.ok_or("write it as 0,1")?
-        }
-    };
-    match cpus.iter().find(|cpu| !allowed.contains(cpu)) {
-        Some(cpu) => Err(format!("this process may not use CPU {cpu}, only {allowed:?}")),
-        None => Ok(cpus),
-    }
-}
-
 /// Measures, prints the tables, writes the file: whether every item of every run was accounted for.
 pub fn bench(args: &Args) -> Result<bool> {
     ensure!(
@@ -149,80 +104,112 @@ pub fn bench(args: &Args) -> Result<bool> {
          cargo run --release --bin ipc-lab -- bench"
     );
     let subjects = subject::named(&args.which);
-    let track = Track::new(&subjects, args.pin)?;
-    let mut rows: Vec<Row> = Vec::new();
-    for pattern in [Pattern::Stream, Pattern::Many, Pattern::Paced, Pattern::RoundTrip] {
-        for size in &args.size {
-            let wanted = args.pattern.is_empty() || args.pattern.contains(&pattern);
-            let can = |s: &&&subject::Subject| match pattern {
-                Pattern::RoundTrip => s.round_trip.is_some(),
-                Pattern::Many => s.takes != subject::Takes::OneEach,
-                Pattern::Paced => s.version_of.is_none(),
-                Pattern::Stream => true,
-            };
-            rows.extend(
-                subjects
-                    .iter()
-                    .filter(|_| wanted)
-                    .filter(can)
-                    .map(|s| Row::new(s, pattern, *size, args.interval, args.many)),
-            );
-        }
-    }
-    ensure!(!rows.is_empty(), "none of these has that pattern: it takes an answer, or several at once");
+    let mut rows = rows(args, &subjects);
+    let silent = if args.plays(Pattern::Idle) { &subjects[..] } else { &[] };
+    let silent: Vec<_> = silent.iter().copied().filter(|s| s.plays(Pattern::Idle)).collect();
+    ensure!(
+        !rows.is_empty() || !silent.is_empty(),
+        "none of these has that pattern: it takes an answer, several at once, or a large item"
+    );
     let file = args.json.clone().or_else(default_file);
     // Found out now, not after two minutes.
     file.as_deref().map_or(Ok(()), can_be_written)?;
     let means = args.calls.unwrap_or_else(Means::best);
     let machine = Machine::look()?;
     print(&format!("{}\n", said(&Style::new(), "", &machine.text())))?;
-    let mut floors = Floors::of(rows.iter().filter_map(Row::bare));
+    let sent = rows.iter().any(|row| row.run.pattern == Pattern::File);
+    let payload = sent.then(|| Payload::make(args.file_size)).transpose()?;
+    let track = Track::new(&subjects, args.pin, payload)?;
+    let mut floors = Floors::of(rows.iter().filter_map(Row::floor));
     let clocks = Clocks::read()?;
-    measure(args, means, &track, &mut rows, &mut floors)?;
+    let idles = measure(args, means, &track, &mut rows, &mut floors, &silent)?;
     let others = clocks.others_since()?;
+    let goals = goals::goals(&rows, &floors, &idles);
+    let results = Results { rows, floors, idles, goals, others };
 
     let mut written = String::new();
     if let Some(file) = file {
-        let all = as_json(args, means, &machine, &rows, &floors, others);
+        let all = as_json(args, means, &machine, &results);
         write(&file, &format!("{all:#}\n"))?;
         written += &format!("\nAll figures of all rounds: {}\n", file.display());
-        for (name, svg) in chart::charts(&rows, &floors) {
+        for (name, svg) in chart::charts(&results.rows, &results.floors) {
             let stem = file.file_stem().unwrap_or_default().to_string_lossy();
             let chart = file.with_file_name(format!("{stem}-{name}.svg"));
             write(&chart, &svg)?;
             written += &format!("Chart: {}\n", chart.display());
         }
     }
-    let failures = tables::failures(&rows);
-    print(&[tables::tables(args, means, &rows, &floors, others), written, failures.clone()].concat())?;
-    Ok(failures.is_empty() && rows.iter().any(|row| row.trouble.is_none()))
+    let failures = tables::failures(&results);
+    print(&[tables::tables(args, means, &results), written, failures.clone()].concat())?;
+    let figures = results.rows.iter().any(|row| row.trouble.is_none())
+        || results.idles.iter().any(|idle| idle.trouble.is_none());
+    Ok(failures.is_empty() && figures)
+}
+
+/// What is to be measured, in the order of the tables.
+fn rows(args: &Args, subjects: &[&'static Subject]) -> Vec<Row> {
+    let mut rows = Vec::new();
+    let all =
+        [Pattern::Stream, Pattern::Many, Pattern::Sizes, Pattern::File, Pattern::Paced, Pattern::RoundTrip];
+    for pattern in all.into_iter().filter(|pattern| args.plays(*pattern)) {
+        let sizes = match pattern {
+            Pattern::Sizes => &SIZES[..],
+            Pattern::File => &[CHUNK],
+            _ => &args.size,
+        };
+        let of = |s: &'static Subject, size: &usize| Row::new(s, pattern, *size, args.interval, args.many);
+        let able = || subjects.iter().filter(|s| s.plays(pattern));
+        match pattern {
+            // One after the other, to be read as lines.
+            Pattern::Sizes => rows.extend(able().flat_map(|s| sizes.iter().map(|size| of(s, size)))),
+            _ => rows.extend(sizes.iter().flat_map(|size| able().map(move |s| of(s, size)))),
+        }
+    }
+    rows
 }
 
 /// Every row in turn, again and again.
-fn measure(args: &Args, means: Means, track: &Track, rows: &mut [Row], floors: &mut Floors) -> Result<()> {
+fn measure(
+    args: &Args,
+    means: Means,
+    track: &Track,
+    rows: &mut [Row],
+    floors: &mut Floors,
+    silent: &[&'static Subject],
+) -> Result<Vec<Idle>> {
     // A slowed run is long, and what it counts is not what chance decides.
     let counts = if means == Means::Tracepoint { 3 } else { 1 };
     let paced =
         (args.time.as_nanos() / args.interval.as_nanos()).clamp(u128::from(row::FEW) + 1, 1_000_000) as u64;
-    let bar = ProgressBar::new((rows.len() * (1 + args.rounds + counts) + args.rounds) as u64);
+    let short = |row: &Row| if row.run.pattern == Pattern::Sizes { args.time / 4 } else { args.time };
+    let bar = ProgressBar::new((rows.len() * (1 + args.rounds + counts) + args.rounds + 10) as u64);
     bar.set_style(ProgressStyle::with_template("{wide_bar} {percent}%  {eta} left  {msg}")?);
+    let mut idles = Vec::new();
+    if !silent.is_empty() {
+        bar.set_message("idle: all of them, silent");
+        idles = idle::measure(silent, args.pin)?;
+    }
+    bar.inc(10);
     for row in rows.iter_mut() {
         bar.set_message(format!("warm-up: {row}"));
-        let items = if row.run.pattern == Pattern::Paced {
-            Some(paced.min(args.count.unwrap_or(paced)))
-        } else {
-            args.count
+        let items = match row.run.pattern {
+            Pattern::Paced => Some(paced.min(args.count.unwrap_or(paced))),
+            Pattern::File => track.file.as_ref().map(Payload::items),
+            _ => args.count,
         };
-        row.warm_up(track, items, args.time)?;
+        row.warm_up(track, items, short(row))?;
         bar.inc(1);
     }
     for round in 1..=args.rounds {
         bar.set_message(format!("round {round}/{}: floors", args.rounds));
-        floors.measure(paced, args.interval, args.pin)?;
+        let file = track.file.as_ref().filter(|_| round <= FEW_ROUNDS);
+        floors.measure(Pace { count: paced, interval: args.interval }, args.pin, file)?;
         bar.inc(1);
         for row in rows.iter_mut() {
             bar.set_message(format!("round {round}/{}: {row}", args.rounds));
-            row.measure(track, args.time)?;
+            if round <= FEW_ROUNDS || !matches!(row.run.pattern, Pattern::Sizes | Pattern::File) {
+                row.measure(track, short(row))?;
+            }
             bar.inc(1);
         }
     }
@@ -234,17 +221,11 @@ fn measure(args: &Args, means: Means, track: &Track, rows: &mut [Row], floors: &
         }
     }
     bar.finish_and_clear();
-    Ok(())
+    Ok(idles)
 }
 
-fn as_json(
-    args: &Args,
-    means: Means,
-    machine: &Machine,
-    rows: &[Row],
-    floors: &Floors,
-    others: Others,
-) -> Value {
+fn as_json(args: &Args, means: Means, machine: &Machine, results: &Results) -> Value {
+    let Results { rows, floors, idles, goals, others } = results;
     json!({
         "format": 1,
         "machine": machine.json(),
@@ -258,6 +239,8 @@ fn as_json(
         },
         "floors": floors.json(),
         "rows": rows.iter().map(|row| row.json(floors)).collect::<Vec<_>>(),
+        "idle": idles.iter().map(Idle::json).collect::<Vec<_>>(),
+        "goals": goals.iter().map(Goal::json).collect::<Vec<_>>(),
     })
 }
 

@@ -123,6 +123,11 @@ impl Cast {
         self.actors[who].child.id()
     }
 
+    /// Whether it has yet to end.
+    pub fn is_there(&self, who: usize) -> bool {
+        self.actors[who].is_there()
+    }
+
     /// What one that has ended has used.
     pub fn usage(&self, who: usize) -> Usage {
         self.actors[who].usage

@@ -78,6 +78,7 @@ pub fn bytes_per_s(n: f64) -> String {
 pub fn bytes(n: usize) -> String {
     match n {
         0..1024 => format!("{n} B"),
+        n if n.is_multiple_of(1 << 30) => format!("{} GiB", n >> 30),
         n if n.is_multiple_of(1 << 20) => format!("{} MiB", n >> 20),
         n if n.is_multiple_of(1 << 10) => format!("{} KiB", n >> 10),
         n => format!("{n} B"),
@@ -87,6 +88,11 @@ pub fn bytes(n: usize) -> String {
 /// A small number per item: `0.13`, `3.84`.
 pub fn per_item(n: f64) -> String {
     if n.is_finite() { format!("{:.2}", n.max(0.0)) } else { "–".into() }
+}
+
+/// `0.04 %`
+pub fn percent(part: f64) -> String {
+    if part.is_finite() { format!("{:.2} %", part * 100.0) } else { "–".into() }
 }
 
 /// `0.31`, `1.2`, `31`: how many times a floor.
@@ -134,10 +140,8 @@ mod tests {
         }
         assert_eq!((number(735_747.0), number(1_906_024.0)), ("736 k".into(), "1.91 M".into()));
         assert_eq!(bytes_per_s(64.0 * 953_551.0), "58.2 MiB/s");
-        assert_eq!((bytes(64), bytes(4096), bytes(5000), bytes(1 << 24)).0, "64 B");
-        assert_eq!(
-            (bytes(4096), bytes(5000), bytes(1 << 24)),
-            ("4 KiB".into(), "5000 B".into(), "16 MiB".into())
-        );
+        let sizes = [64, 4096, 5000, 1 << 24, 1 << 30].map(bytes);
+        assert_eq!(sizes, ["64 B", "4 KiB", "5000 B", "16 MiB", "1 GiB"]);
+        assert_eq!([0.0, 0.000_44, f64::NAN].map(percent), ["0.00 %", "0.04 %", "–"]);
     }
 }

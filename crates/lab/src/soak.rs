@@ -52,7 +52,7 @@ const ENOUGH: usize = 5;
 pub struct Args {
     /// Which methods, or variants of them, such as shm:ring; --sync none and --transport udp promise nothing, and
     /// are not among them [default: all]
-    #[arg(value_name = "METHOD[:VARIANT]", value_parser = PossibleValuesParser::new(subject::names()))]
+    #[arg(value_name = "METHOD[:VARIANT]", value_parser = PossibleValuesParser::new(subject::streaming()))]
     which: Vec<String>,
     /// How long all of it takes
     #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = not_zero)]
@@ -89,7 +89,8 @@ impl Args {
 pub fn soak(args: &Args) -> Result<bool> {
     ensure!(args.episode.is_none_or(|n| n.get() <= 1_000_000), "there is no such --episode");
     let seed = args.seed.unwrap_or_else(|| fastrand::u64(..));
-    let subjects = subject::named(&args.which);
+    let mut subjects = subject::named(&args.which);
+    subjects.retain(|subject| subject.stream);
     if args.dry_run {
         let few = if args.episode.is_some() { 1 } else { 10 };
         let line = |s: &Subject, p: Plan| format!("{} episode {}: {p}\n", s.name, p.episode);

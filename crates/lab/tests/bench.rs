@@ -36,6 +36,8 @@ fn wrong_usage_is_2() {
         &["--many", "2"],
         &["--many", "0,2"],
         &["--calls", "guess"],
+        &["--file-size", "1000000"],
+        &["--file-size", "3MiB"],
     ] {
         let (status, printed) = lab(&[&["bench"], args].concat());
         assert!(status == Some(2) && printed.contains("error: "), "{args:?}: {status:?} {printed}");
@@ -191,7 +193,19 @@ mod released {
             let least = if bare["by"] == "memory" { 1.0 } else { calls };
             assert!(bare["ns"]["rounds"].as_array().map(Vec::len) == Some(2) && ns > least, "{bare:#}");
         }
-        assert_eq!(all["floors"]["bare"].as_array().map(Vec::len), Some(3), "{:#}", all["floors"]);
+        // Both one way, paced and not, and there and back.
+        let bare = all["floors"]["bare"].as_array().expect("an array");
+        let mut by: Vec<_> = bare.iter().map(|b| format!("{} {}", b["by"], b["pattern"])).collect();
+        by.sort();
+        let wanted = [
+            r#""memory" "paced""#,
+            r#""memory" "round-trip""#,
+            r#""memory" "stream""#,
+            r#""pipe" "paced""#,
+            r#""pipe" "round-trip""#,
+            r#""pipe" "stream""#,
+        ];
+        assert_eq!(by, wanted);
         // To and fro are two calls on either side at the least.
         assert!(floor("pipe_round_trip_ns") > 2.0 * floor("system_call_ns"), "{:#}", all["floors"]);
 
@@ -204,6 +218,7 @@ mod released {
             r#""pipe" "stream""#,
             r#""pipe" "stream""#,
             r#""shm" "paced""#,
+            r#""shm" "round-trip""#,
             r#""shm" "stream""#,
         ];
         assert_eq!(found, wanted);
@@ -218,7 +233,7 @@ mod released {
             let quantiles = ["p50", "p99", "p999", "max"].map(|q| number(&row["latency_ns"][q]["median"]));
             assert!(0.0 < quantiles[0] && quantiles.is_sorted(), "{row:#}");
             let ratio = &row["over_bare"];
-            assert!(row["pattern"] == "paced" || number(&ratio["min"]) > 0.0, "{row:#}");
+            assert!(number(&ratio["min"]) > 0.0, "{row:#}");
             // Fifty paced items cost less than what one start differs from another, which is subtracted.
             let cpu = number(&row["per_item"]["cpu_ns"]["median"]);
             assert!(cpu > 0.0 || row["pattern"] != "stream", "{row:#}");
@@ -297,6 +312,122 @@ mod released {
     }
 
     #[test]
+    fn each_sleeper_is_woken_by_its_own_bare_means() {
+        let _guard = alone();
+        let args = ["mq", "shm:ring", "socket", "--pattern", "paced", "--rounds", "1"];
+        let (status, printed, all) = measured(&args);
+        assert_eq!(status, Some(0), "{printed}");
+        let call = number(&all["floors"]["system_call_ns"]["median"]);
+        for by in ["sysv", "posix", "memory", "unix", "seqpacket", "tcp"] {
+            let mut bare = all["floors"]["bare"].as_array().expect("an array").iter();
+            let bare = bare.find(|b| b["by"] == by && b["pattern"] == "paced");
+            let ns = number(&bare.unwrap_or_else(|| panic!("{by}: {:#}", all["floors"]))["ns"]["median"]);
+            // Somebody else has to run before it is there.
+            assert!(ns > call && ns < 1e9, "{by}: {ns}");
+        }
+        let ring = row(&all, "shm", "paced");
+        let (ours, over) =
+            (number(&ring["latency_ns"]["p50"]["median"]), number(&ring["over_bare"]["median"]));
+        let mut bare = all["floors"]["bare"].as_array().expect("an array").iter();
+        let memory = bare.find(|b| b["by"] == "memory").expect("a futex");
+        assert!((ours / number(&memory["ns"]["median"]) / over - 1.0).abs() < 0.001, "{ring:#}");
+    }
+
+    #[test]
+    fn a_file_is_sent_beside_a_program_that_does_the_same() {
+        let _guard = alone();
+        let args = ["pipe:fifo", "shm:ring", "mmap", "socket", "--pattern", "file", "--file-size", "8MiB"];
+        let (status, printed, all) = measured(&[&args, &["--rounds", "1"][..]].concat());
+        assert!(status == Some(0) && printed.contains("File: 8 MiB in items of 1 MiB"), "{printed}");
+        let rows = all["rows"].as_array().expect("rows");
+        let sent: Vec<_> = rows.iter().map(|r| format!("{} {}", r["method"], r["variant"])).collect();
+        let wanted = [
+            r#""pipe" "fifo""#,
+            r#""shm" "ring""#,
+            r#""mmap" "file""#,
+            r#""socket" "unix""#,
+            r#""socket" "tcp""#,
+        ];
+        assert_eq!(sent, wanted);
+        let mut compared = 0;
+        for (row, by) in rows.iter().zip(["cat | cat", "memcpy", "memcpy", "socat", "iperf3"]) {
+            assert!(
+                row["items"] == 8 && row["size"] == 1 << 20 && number(&row["verified"]) >= 8.0,
+                "{row:#}"
+            );
+            assert!(number(&row["bytes_per_s"]["median"]) > 1e6, "{row:#}");
+            let mut beside = all["floors"]["beside"].as_array().expect("an array").iter();
+            let beside = beside.find(|b| b["program"] == by).expect("it is beside");
+            // Eight of them take some milliseconds, and starting a program is subtracted.
+            if let Some(why) = beside["why_not"].as_str() {
+                assert!(why.ends_with("is not installed") && printed.contains(why), "{by}: {why}");
+                assert!(row["over_bare"]["median"].is_null(), "{row:#}");
+            } else {
+                compared += 1;
+                assert!(beside["ns_per_MiB"]["rounds"].as_array().map(Vec::len) == Some(1), "{beside:#}");
+            }
+        }
+        assert!(compared >= 3, "cat and memcpy are everywhere: {:#}", all["floors"]);
+    }
+
+    #[test]
+    fn a_program_that_is_not_installed_is_no_floor_and_no_failure() {
+        let _guard = alone();
+        binaries::directory();
+        let dir = tempfile::tempdir().expect("a directory");
+        let file = dir.path().join("bench.json");
+        let mut bench = Command::new(LAB);
+        bench.args(["bench", "socket:unix", "shm:ring", "--pattern", "file", "--file-size", "4MiB"]);
+        bench.args(["--rounds", "1", "--json"]).arg(&file).env("PATH", dir.path());
+        let output = bench.output().expect("start ipc-lab");
+        let printed = printed(&output);
+        assert!(output.status.code() == Some(0) && printed.contains("socat is not installed"), "{printed}");
+        let all: Value = serde_json::from_str(&fs::read_to_string(&file).expect("written")).expect("JSON");
+        assert!(row(&all, "socket", "file")["over_bare"]["median"].is_null(), "{all:#}");
+        assert!(number(&row(&all, "shm", "file")["over_bare"]["median"]) > 0.0, "{all:#}");
+        // Nothing is wanted of who has nothing beside.
+        let goals = all["goals"].as_array().expect("goals");
+        assert!(goals.len() == 1 && goals[0]["of"] == "file shm ring", "{goals:#?}");
+        assert!(goals[0]["at_least"] == 0.5 && number(&goals[0]["found"]) > 0.0, "{goals:#?}");
+        assert!(printed.contains("Goals") && printed.contains("at least 0.5"), "{printed}");
+    }
+
+    #[test]
+    fn several_sizes_are_measured_and_what_is_too_large_is_an_error_in_the_table() {
+        let _guard = alone();
+        let (status, printed, all) = measured(&["mq:sysv", "shm:ring", "--pattern", "sizes"]);
+        assert_eq!(status, Some(0), "{printed}");
+        for row in all["rows"].as_array().expect("rows") {
+            let carried = row["bytes_per_s"]["median"].as_f64().is_some_and(|rate| rate > 0.0);
+            let fits = row["method"] == "shm" || number(&row["size"]) < 8000.0;
+            assert!(carried == fits && row["refused"].is_null() == fits, "{row:#}");
+        }
+        let line = printed.lines().find(|line| line.starts_with("mq     sysv")).expect("its line");
+        assert_eq!(line.matches("error").count(), 2, "{printed}");
+        assert!(unwrapped(&printed).contains("error: mq sysv sizes 1 MiB: "), "{printed}");
+    }
+
+    #[test]
+    fn silence_is_watched_and_an_item_comes_after_it() {
+        let _guard = alone();
+        let (status, printed, all) = measured(&["pipe", "mq:posix", "shm:ring", "--pattern", "idle"]);
+        assert!(status == Some(0) && printed.contains("Idle: connected"), "{printed}");
+        let idle = all["idle"].as_array().expect("an array");
+        let names: Vec<_> = idle.iter().map(|i| format!("{} {}", i["method"], i["variant"])).collect();
+        assert_eq!(names, [r#""pipe" "fifo""#, r#""mq" "posix""#, r#""shm" "ring""#]);
+        for idle in idle {
+            let after = &idle["latency_ns"];
+            assert!(after["rounds"].as_array().map(Vec::len) == Some(5), "{idle:#}");
+            assert!(number(&after["min"]) > 0.0 && number(&idle["bare_ns"]) > 0.0, "{idle:#}");
+            // Where others have the CPUs, there may have been no silence that could be watched.
+            for cpu in idle["cpu"]["rounds"].as_array().expect("an array") {
+                assert!((0.0..0.5).contains(&number(cpu)), "{idle:#}");
+            }
+        }
+        assert_eq!(all["goals"].as_array().map(Vec::len), Some(3), "{:#}", all["goals"]);
+    }
+
+    #[test]
     fn what_cannot_be_carried_is_a_row_of_its_own_and_no_failure() {
         let _guard = alone();
         let args = ["socket:unix", "pipe", "--pattern", "stream", "--count", "3", "--size", "64,17MiB"];
@@ -308,7 +439,8 @@ mod released {
         let why = refused[0]["refused"].as_str().expect("words");
         assert!(why.contains("--max-frame 16777216") && printed.contains("17 MiB"), "{why}: {printed}");
         assert!(refused[0]["items_per_s"]["median"].is_null(), "{all:#}");
-        let (status, printed, _) = measured(&["socket:unix", "--size", "17MiB", "--count", "3"]);
+        let (status, printed, _) =
+            measured(&["socket:unix", "--pattern", "stream", "--size", "17MiB", "--count", "3"]);
         assert_eq!(status, Some(1), "no row has figures: {printed}");
     }
 
@@ -381,8 +513,12 @@ echo "{\"role\":\"producer\",\"method\":\"pipe\",\"variant\":\"fifo\",\"items\":
     }
 
     fn start(dir: &Path, fault: &str) -> Child {
+        start_pattern(dir, fault, "stream")
+    }
+
+    fn start_pattern(dir: &Path, fault: &str, pattern: &str) -> Child {
         let mut bench = Command::new(dir.join("ipc-lab"));
-        bench.args(["bench", "pipe", "--pattern", "stream", "--rounds", "2", "--count", "5"]);
+        bench.args(["bench", "pipe:fifo", "--pattern", pattern, "--rounds", "2", "--count", "5"]);
         bench.args(["--time", "10ms", "--json"]).arg(dir.join("bench.json"));
         bench.env("FAULT", fault).env("TMPDIR", dir.join("tmp"));
         bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start ipc-lab")
@@ -394,6 +530,21 @@ echo "{\"role\":\"producer\",\"method\":\"pipe\",\"variant\":\"fifo\",\"items\":
         let left: Vec<_> = fs::read_dir(dir.join("tmp")).expect("tmp").flatten().map(|e| e.path()).collect();
         assert!(left.is_empty(), "{left:?}");
         (output.status.code(), printed(&output))
+    }
+
+    #[test]
+    fn a_silence_after_which_nothing_comes_fails_the_run() {
+        let _guard = alone();
+        let dir = stage();
+        for (fault, finding) in [
+            ("none", "no item came after a silence"),
+            ("failed", "the consumer ended with 4"),
+            ("left", "left behind"),
+        ] {
+            let (status, printed) = end(dir.path(), start_pattern(dir.path(), fault, "idle"));
+            assert_eq!(status, Some(1), "{fault}: {printed}");
+            assert!(unwrapped(&printed).contains(&format!("FAILED pipe fifo idle: {finding}")), "{printed}");
+        }
     }
 
     #[test]

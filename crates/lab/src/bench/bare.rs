@@ -4,10 +4,11 @@
 //! ```text
 //! stream:      this process:  send, send, send, … the last one     the other one:  receive, receive, …
 //! round trip:                 send, receive, send, receive, …                      receive, send, …
+//! paced:                      a pause, send the time, a pause, …                   receive, how long ago is it?
 //! ```
 //!
 //! A message's first byte says whether it is the last. Of a stream the other process measures the time from the
-//! first message to the last, as a consumer does.
+//! first message to the last, as a consumer does; of paced messages the usual time from here to there.
 
 mod line;
 mod memory;
@@ -20,10 +21,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::ValueEnum;
+use common::item::now_ns;
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use crate::bench::before;
+use crate::bench::floor::quantile;
 use crate::bench::subject::Pattern;
 use crate::stop;
 
@@ -32,6 +35,18 @@ const TIME: Duration = Duration::from_millis(100);
 /// The first byte of every message but the last.
 const MORE: u8 = 0;
 const LAST: u8 = 1;
+
+/// Where the time stands in a message of a paced exchange.
+const TIME_AT: std::ops::Range<usize> = 8..16;
+
+/// How many messages there are in a paced exchange, and what pause is before each.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// How many.
+    pub count: u64,
+    /// In which the other side falls asleep.
+    pub interval: Duration,
+}
 
 /// By what the bytes go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -48,7 +63,7 @@ pub enum Bare {
     Sysv,
     /// mq_send(3) and mq_receive(3)
     Posix,
-    /// A ring of slots that checks nothing; there and back, a word in a cache line of its own
+    /// A ring of slots that checks nothing; there and back, a word in a cache line of its own; paced, a futex
     Memory,
 }
 
@@ -67,32 +82,43 @@ impl fmt::Display for Bare {
 }
 
 impl Bare {
-    /// How long a message takes, or a message and its answer, in nanoseconds. `pin` is where this process and the
-    /// other one stay.
+    /// How long a message takes, or a message and its answer, in nanoseconds; a paced one usually. `pin` is where
+    /// this process and the other one stay.
     ///
     /// # Errors
     /// When the means does not carry messages of that size; [`Stopped`](crate::stop::Stopped).
-    pub fn measure(self, pattern: Pattern, size: usize, pin: Option<[usize; 2]>) -> Result<f64> {
+    pub fn measure(self, pattern: Pattern, size: usize, pace: Pace, pin: Option<[usize; 2]>) -> Result<f64> {
+        let least = if pattern == Pattern::Paced { TIME_AT.end } else { 1 };
         // A thread of its own, so that pinning ends with it.
         std::thread::scope(|threads| {
             let measuring = threads.spawn(|| {
                 pin.map_or(Ok(()), |[cpu, _]| before::pin_this_thread(cpu)).context("pin")?;
-                let measured = self.exchange(pattern, size.max(1), pin.map(|[_, cpu]| cpu));
+                let cpu = pin.map(|[_, cpu]| cpu);
+                let measured = self.exchange(pattern, size.max(least), pace, cpu);
                 measured.with_context(|| format!("bare {self}"))
             });
             measuring.join().expect("a measurement does not panic")
         })
     }
 
-    fn exchange(self, pattern: Pattern, size: usize, cpu: Option<usize>) -> Result<f64> {
+    fn exchange(self, pattern: Pattern, size: usize, pace: Pace, cpu: Option<usize>) -> Result<f64> {
         let (mut line, there, back) = line::open(self, pattern, size)?;
         let mut other = Other::start(self, pattern, size, line.name(), there, back, cpu)?;
         let mut message = vec![MORE; size];
         // The other one has begun when it has answered.
-        other.ready()?;
+        other.said()?;
+        let (start, mut messages) = (Instant::now(), 0u32);
+        if pattern == Pattern::Paced {
+            for left in (0..pace.count).rev() {
+                pause(pace.interval)?;
+                message[0] = if left == 0 { LAST } else { MORE };
+                message[TIME_AT].copy_from_slice(&now_ns().to_le_bytes());
+                line.send(&message)?;
+            }
+            return other.said();
+        }
         // So few that the clock is looked at every millisecond or so, and seldom enough to cost nothing.
         let few = ((1 << 20) / size).clamp(1, 100);
-        let (start, mut messages) = (Instant::now(), 0u32);
         while start.elapsed() < TIME {
             stop::check()?;
             for _ in 0..few {
@@ -108,8 +134,21 @@ impl Bare {
         line.send(&message)?;
         match pattern {
             Pattern::RoundTrip => Ok(took.as_nanos() as f64 / f64::from(messages)),
-            _ => Ok(other.took()? / f64::from(messages)),
+            _ => Ok(other.said()? / f64::from(messages)),
         }
+    }
+}
+
+/// Sleeps, but not through a signal that asks for the end.
+fn pause(interval: Duration) -> Result<()> {
+    let end = Instant::now() + interval;
+    loop {
+        stop::check()?;
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(());
+        }
+        std::thread::sleep(left.min(Duration::from_millis(100)));
     }
 }
 
@@ -136,19 +175,11 @@ impl Other {
         Ok(Other { child: command.spawn().context("start the other end")? })
     }
 
-    fn ready(&mut self) -> Result<()> {
-        self.said().map(drop)
-    }
-
-    /// How long all messages took after the first, in nanoseconds.
-    fn took(&mut self) -> Result<f64> {
-        Ok(u64::from_le_bytes(self.said()?) as f64)
-    }
-
-    fn said(&mut self) -> Result<[u8; 8]> {
+    /// That it has begun; later, how long all messages took after the first, or the usual one, in nanoseconds.
+    fn said(&mut self) -> Result<f64> {
         let mut said = [0; 8];
         self.child.stderr.as_mut().context("piped")?.read_exact(&mut said).context("the other end failed")?;
-        Ok(said)
+        Ok(u64::from_le_bytes(said) as f64)
     }
 }
 
@@ -168,9 +199,13 @@ pub fn play(bare: Bare, pattern: Pattern, size: usize, name: &str) -> Result<boo
     let mut message = vec![MORE; size];
     let say = |number: u64| std::io::stderr().write_all(&number.to_le_bytes());
     say(0)?;
-    let mut first = None;
+    let (mut first, mut one_way) = (None, Vec::new());
     while message[0] != LAST {
         line.receive(&mut message)?;
+        if pattern == Pattern::Paced {
+            let sent = u64::from_le_bytes(message[TIME_AT].try_into()?);
+            one_way.push(now_ns().saturating_sub(sent));
+        }
         first.get_or_insert_with(Instant::now);
         if pattern == Pattern::RoundTrip && message[0] != LAST {
             line.send(&message)?;
@@ -178,7 +213,11 @@ pub fn play(bare: Bare, pattern: Pattern, size: usize, name: &str) -> Result<boo
     }
     let first = first.context("no message has come")?;
     ensure!(message.len() == size, "a message of another size");
-    say(first.elapsed().as_nanos() as u64)?;
+    one_way.sort_unstable();
+    match pattern {
+        Pattern::Paced => say(quantile(&one_way, 0.5) as u64)?,
+        _ => say(first.elapsed().as_nanos() as u64)?,
+    }
     Ok(true)
 }
 

@@ -16,8 +16,10 @@ use anyhow::{Context, Result, ensure};
 use common::item::now_ns;
 use serde_json::{Value, json};
 
-use crate::bench::bare::Bare;
+use crate::bench::bare::{Bare, Pace};
 use crate::bench::before;
+use crate::bench::beside::Beside;
+use crate::bench::payload::Payload;
 use crate::bench::subject::Pattern;
 use crate::figure::Figure;
 use crate::stop;
@@ -26,7 +28,7 @@ use crate::stop;
 const TIME: Duration = Duration::from_millis(100);
 /// A copy that stays in the caches, and one that does not.
 const CACHED: usize = 64 << 10;
-const MEMORY: usize = 64 << 20;
+pub const MEMORY: usize = 64 << 20;
 
 /// What was measured, round by round.
 #[derive(Debug, Default)]
@@ -41,59 +43,103 @@ pub struct Floors {
     pub copy_cached: Figure,
     /// memcpy, 64 MiB at a time.
     pub copy_memory: Figure,
-    /// The bare exchanges, in nanoseconds a message, or a message and its answer.
-    bare_ns: Vec<(Exchange, Figure)>,
+    /// What the rows are compared with.
+    found: Vec<Found>,
 }
 
-/// A bare exchange: by what, who answers, and how many bytes.
-pub type Exchange = (Bare, Pattern, usize);
+/// What a row is compared with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Floor {
+    /// A bare exchange: by what, who answers, and how many bytes.
+    Bare(Bare, Pattern, usize),
+    /// Whoever carries a large file.
+    Beside(Beside),
+}
+
+#[derive(Debug)]
+struct Found {
+    floor: Floor,
+    /// For a message, or a message and its answer, or a part of the file.
+    ns: Figure,
+    /// Why it was not measured.
+    why_not: Option<String>,
+}
+
+/// So many wake-ups by each means show in a round what is usual.
+const WAKE_UPS: u64 = 100;
 
 /// What is told of latencies, under these names in the file.
 pub const QUANTILES: [(f64, &str); 4] = [(0.5, "p50"), (0.99, "p99"), (0.999, "p999"), (1.0, "max")];
 
 impl Floors {
-    /// In each round these bare exchanges are measured.
-    pub fn of(exchanges: impl Iterator<Item = Exchange>) -> Floors {
+    /// In each round these are measured.
+    pub fn of(wanted: impl Iterator<Item = Floor>) -> Floors {
         let mut floors = Floors::default();
-        for exchange in exchanges {
-            if floors.bare_ns(&exchange).is_none() {
-                floors.bare_ns.push((exchange, Figure::default()));
+        for floor in wanted {
+            if floors.ns(&floor).is_none() {
+                floors.found.push(Found { floor, ns: Figure::default(), why_not: None });
             }
         }
         floors
     }
 
-    /// What a bare exchange takes, if it is measured.
-    pub fn bare_ns(&self, exchange: &Exchange) -> Option<&Figure> {
-        self.bare_ns.iter().find(|(of, _)| of == exchange).map(|(_, figure)| figure)
+    /// As if it had been measured.
+    #[cfg(test)]
+    pub fn set(&mut self, floor: &Floor, ns: &[f64]) {
+        let found = self.found.iter_mut().find(|found| found.floor == *floor).expect("it is wanted");
+        found.ns = Figure(ns.to_vec());
     }
 
-    /// One more round: `paced` exchanges with a pause of `interval` before each. The two sides of the pipe are
-    /// pinned as a pair's.
-    pub fn measure(&mut self, paced: u64, interval: Duration, pin: Option<[usize; 2]>) -> Result<()> {
-        for ((bare, pattern, size), figure) in &mut self.bare_ns {
-            let measured = bare.measure(*pattern, *size, pin);
+    /// As if it could not be measured.
+    #[cfg(test)]
+    pub fn refuse(&mut self, floor: &Floor, why: &str) {
+        let found = self.found.iter_mut().find(|found| found.floor == *floor).expect("it is wanted");
+        found.why_not = Some(why.to_owned());
+    }
+
+    /// What one takes, in nanoseconds, if it is measured.
+    pub fn ns(&self, floor: &Floor) -> Option<&Figure> {
+        self.found.iter().find(|found| found.floor == *floor).map(|found| &found.ns)
+    }
+
+    /// Why it was not measured, where it was wanted.
+    pub fn why_not(&self, floor: &Floor) -> Option<&str> {
+        self.found.iter().find(|found| found.floor == *floor)?.why_not.as_deref()
+    }
+
+    /// One more round: `pace` is that of the paced ones. The file is there in a round that has use for it. The two
+    /// sides of each are pinned as a pair's.
+    pub fn measure(&mut self, pace: Pace, pin: Option<[usize; 2]>, file: Option<&Payload>) -> Result<()> {
+        let few = Pace { count: pace.count.min(WAKE_UPS), ..pace };
+        for Found { floor, ns, why_not } in &mut self.found {
+            let measured = match (&floor, file) {
+                (Floor::Bare(bare, pattern, size), _) => bare.measure(*pattern, *size, few, pin),
+                (Floor::Beside(beside @ Beside::Memcpy), _) => beside.measure(None, pin),
+                (Floor::Beside(beside), Some(_)) if why_not.is_none() => beside.measure(file, pin),
+                (Floor::Beside(_), _) => continue,
+            };
             stop::check()?;
-            // What the means does not carry has no floor; the row says why.
-            figure.0.push(measured.unwrap_or(f64::NAN));
+            // What the means does not carry has no floor.
+            ns.0.push(*measured.as_ref().unwrap_or(&f64::NAN));
+            *why_not = measured.err().map(|e| format!("{e:#}"));
         }
         // A thread of its own, so that pinning ends with it.
         std::thread::scope(|threads| {
             let all = threads.spawn(|| {
                 pin.map_or(Ok(()), |[cpu, _]| before::pin_this_thread(cpu)).context("pin")?;
-                self.round(paced, interval, pin.map(|[_, cpu]| cpu))
+                self.round(pace, pin.map(|[_, cpu]| cpu))
             });
             all.join().expect("a measurement does not panic")
         })
     }
 
-    fn round(&mut self, paced: u64, interval: Duration, cpu: Option<usize>) -> Result<()> {
+    fn round(&mut self, pace: Pace, cpu: Option<usize>) -> Result<()> {
         self.call_ns.0.push(per_turn(|| Ok(black_box(nix::unistd::getppid())))?);
         let mut echo = Echo::start(cpu)?;
         self.round_trip_ns.0.push(per_turn(|| echo.exchange())?);
         let mut one_way = Vec::new();
-        for _ in 0..paced {
-            std::thread::sleep(interval);
+        for _ in 0..pace.count {
+            std::thread::sleep(pace.interval);
             one_way.push(echo.exchange()?);
         }
         one_way.sort_unstable();
@@ -101,21 +147,31 @@ impl Floors {
             figure.0.push(quantile(&one_way, q));
         }
         echo.end()?;
-        self.copy_cached.0.push(copy_bytes_per_s(CACHED));
-        self.copy_memory.0.push(copy_bytes_per_s(MEMORY));
+        self.copy_cached.0.push(copy_bytes_per_s(CACHED, CACHED));
+        self.copy_memory.0.push(copy_bytes_per_s(MEMORY, MEMORY));
         Ok(())
     }
 
     /// For the file.
     pub fn json(&self) -> Value {
-        let bare = self.bare_ns.iter().map(|((bare, pattern, size), figure)| {
-            json!({"by": bare.to_string(), "pattern": pattern.name(), "size": size, "ns": figure.json()})
+        let bare = self.found.iter().filter_map(|found| match found.floor {
+            Floor::Bare(bare, pattern, size) => Some(
+                json!({"by": bare.to_string(), "pattern": pattern.name(), "size": size, "ns": found.ns.json()}),
+            ),
+            Floor::Beside(_) => None,
+        });
+        let beside = self.found.iter().filter_map(|found| match found.floor {
+            Floor::Beside(beside) => Some(json!({
+                "program": beside.name(), "ns_per_MiB": found.ns.json(), "why_not": found.why_not,
+            })),
+            Floor::Bare(..) => None,
         });
         json!({
             "system_call_ns": self.call_ns.json(),
             "pipe_round_trip_ns": self.round_trip_ns.json(),
             "pipe_one_way_ns": quantiles_json(&self.one_way_ns),
             "bare": bare.collect::<Vec<_>>(),
+            "beside": beside.collect::<Vec<_>>(),
             "copy_64KiB_bytes_per_s": self.copy_cached.json(),
             "copy_64MiB_bytes_per_s": self.copy_memory.json(),
         })
@@ -128,7 +184,7 @@ pub fn quantiles_json(figures: &[Figure; 4]) -> Value {
 }
 
 /// The smallest value that at least `q` of all do not exceed.
-fn quantile(sorted: &[u64], q: f64) -> f64 {
+pub fn quantile(sorted: &[u64], q: f64) -> f64 {
     let rank = (q * sorted.len() as f64).ceil() as usize;
     sorted.get(rank.saturating_sub(1)).map_or(f64::NAN, |ns| *ns as f64)
 }
@@ -147,14 +203,17 @@ fn per_turn<T>(mut turn: impl FnMut() -> Result<T>) -> Result<f64> {
     Ok(start.elapsed().as_nanos() as f64 / f64::from(turns))
 }
 
-fn copy_bytes_per_s(len: usize) -> f64 {
+/// From one piece of memory of that length to another, a block at a time, from the first to the last and again.
+pub fn copy_bytes_per_s(len: usize, block: usize) -> f64 {
     // Written once, so that both are in memory and not only promised.
     let (from, mut to) = (vec![1u8; len], vec![2u8; len]);
     let times = ((256 << 20) / len).max(2);
     let start = Instant::now();
     for _ in 0..times {
-        to.copy_from_slice(black_box(&from));
-        black_box(&mut to);
+        for (from, to) in from.chunks_exact(block).zip(to.chunks_exact_mut(block)) {
+            to.copy_from_slice(black_box(from));
+            black_box(to);
+        }
     }
     (times * len) as f64 / start.elapsed().as_secs_f64()
 }

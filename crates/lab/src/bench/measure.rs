@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::bench::before;
 use crate::bench::count::{Means, REFUSED};
 use crate::bench::floor::QUANTILES;
+use crate::bench::payload::Payload;
 use crate::bench::subject::{Pattern, Subject, slots};
 use crate::cast::{Cast, Event, Usage};
 use crate::pairs::{self, Pair, Role};
@@ -85,6 +86,8 @@ pub struct Track {
     stage: Stage,
     itself: PathBuf,
     pin: Option<[usize; 2]>,
+    /// What is sent in the pattern of that name.
+    pub file: Option<Payload>,
 }
 
 /// A side that has ended, or not yet.
@@ -98,10 +101,14 @@ struct Side {
 
 impl Track {
     /// For these subjects. `pin` are the CPUs of producer and consumer.
-    pub fn new(subjects: &[&'static Subject], pin: Option<[usize; 2]>) -> Result<Track> {
+    pub fn new(
+        subjects: &[&'static Subject],
+        pin: Option<[usize; 2]>,
+        file: Option<Payload>,
+    ) -> Result<Track> {
         let pairs: Vec<_> = subjects.iter().map(|s| pair(s)).collect();
         let itself = std::env::current_exe().context("find this program")?;
-        Ok(Track { stage: Stage::new(&pairs)?, itself, pin })
+        Ok(Track { stage: Stage::new(&pairs)?, itself, pin, file })
     }
 
     /// Runs a pair once, with `limit` for all of it. Nothing is left, whatever happened.
@@ -178,30 +185,32 @@ impl Track {
         Ok(sample)
     }
 
-    /// What both sides are told, and what the producer is told besides.
+    /// What the producer is told, and the consumer.
     fn args(&self, run: &Run) -> Result<[Vec<String>; 2]> {
         let [answered, producer_answered] = match run.pattern {
             Pattern::RoundTrip => run.subject.round_trip.context("nothing comes back")?,
             _ => [&[][..]; 2],
         };
         let addr = format!("127.0.0.1:{}", stage::free_port());
-        let filled = |arg: &&str| match *arg {
-            "{addr}" => addr.clone(),
-            "{slots}" => slots(run.size).to_string(),
-            other => other.to_owned(),
-        };
-        let both =
-            run.subject.both.iter().chain(answered).chain(&["--quiet", "--json"]).map(filled).collect();
-        let mut producer: Vec<_> = run.subject.producer.iter().chain(producer_answered).map(filled).collect();
+        let filled =
+            |args: &[&[&str]]| args.concat().into_iter().map(|arg| filled(arg, run.size, &addr)).collect();
+        let both = [run.subject.both, answered, &["--quiet", "--json"]].concat();
+        let mut producer: Vec<_> = filled(&[&both, run.subject.producer, producer_answered]);
+        let mut consumer: Vec<_> = filled(&[&both]);
         producer.extend(["--count".to_owned(), run.items.to_string()]);
         producer.extend(["--size".to_owned(), run.size.to_string()]);
         producer.extend(["--interval".to_owned(), format!("{}ns", run.interval.as_nanos())]);
-        Ok([both, producer])
+        if run.pattern == Pattern::File {
+            let file = self.file.as_ref().context("there is no file")?;
+            producer.extend(["--input".to_owned(), file.path()]);
+            consumer.extend(["--output".to_owned(), "/dev/null".to_owned()]);
+        }
+        Ok([producer, consumer])
     }
 
-    fn command(&self, run: &Run, role: Role, [both, only_producer]: &[Vec<String>; 2]) -> Result<Command> {
-        let more = if role == Role::Producer { &only_producer[..] } else { &[] };
-        let args: Vec<_> = both.iter().chain(more).map(String::as_str).collect();
+    fn command(&self, run: &Run, role: Role, [producer, consumer]: &[Vec<String>; 2]) -> Result<Command> {
+        let args = if role == Role::Producer { producer } else { consumer };
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
         let mut command = self.stage.command(pair(run.subject), role, &args);
         if let Some(means) = run.counted {
             let mut counting = Command::new(&self.itself);
@@ -228,7 +237,17 @@ impl Track {
     }
 }
 
-fn pair(subject: &Subject) -> &'static Pair {
+/// An argument, with what it stands for.
+pub fn filled(arg: &str, size: usize, addr: &str) -> String {
+    match arg {
+        "{addr}" => addr.to_owned(),
+        "{slots}" => slots(size).to_string(),
+        other => other.to_owned(),
+    }
+}
+
+/// Whose binaries they are.
+pub fn pair(subject: &Subject) -> &'static Pair {
     pairs::named(&[subject.method().to_owned()])[0]
 }
 

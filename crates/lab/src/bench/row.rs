@@ -1,13 +1,13 @@
 //! One row: a subject, a pattern and a size, and what was measured of it in each round.
 
+mod figures;
+
 use std::fmt;
 use std::time::Duration;
 
 use anyhow::Result;
-use serde_json::{Value, json};
 
 use crate::bench::count::Means;
-use crate::bench::floor::{Exchange, Floors, quantiles_json};
 use crate::bench::measure::{NoCount, Refused, Run, Sample, Track};
 use crate::bench::subject::{Pattern, Subject, Takes};
 use crate::cast::Usage;
@@ -86,6 +86,17 @@ impl Row {
         }
     }
 
+    /// One that has figures already: a thousand items in each round, of so many nanoseconds, with so many switches.
+    #[cfg(test)]
+    pub fn with(subject: &'static Subject, pattern: Pattern, size: usize, ns: &[f64], voluntary: u64) -> Row {
+        let mut row = Row::new(subject, pattern, size, Duration::ZERO, [1, 1]);
+        row.run.items = 1000 + FEW;
+        let usage = Usage { voluntary, ..Usage::default() };
+        let sample = |ns| Sample { seconds: ns * 1001.0 / 1e9, usage, ..Sample::default() };
+        row.samples = ns.iter().map(|ns| sample(*ns)).collect();
+        row
+    }
+
     /// Finds out what start-up costs, and how many items make a run of `time` if that is not told.
     pub fn warm_up(&mut self, track: &Track, items: Option<u64>, time: Duration) -> Result<()> {
         let found = self.find_items(track, items, time);
@@ -95,11 +106,12 @@ impl Row {
     fn find_items(&mut self, track: &Track, items: Option<u64>, time: Duration) -> Result<()> {
         let limit = limit(time);
         let mut starts = Vec::new();
-        for _ in 0..3 {
+        // In the pattern of sizes nobody asks what an item costs.
+        for _ in 0..if self.run.pattern == Pattern::Sizes { 1 } else { 3 } {
             starts.push(track.run(&self.start(), limit)?.usage);
         }
         starts.sort_by_key(|usage| usage.cpu);
-        self.start_up = starts[1];
+        self.start_up = starts[starts.len() / 2];
         // One producer and one consumer, also where there will be many: in a short run of many the first would have
         // come and gone, and with it the stream, before the next is there.
         let pair = Run { sides: [1, 1], ..self.run };
@@ -144,7 +156,7 @@ impl Row {
 
     /// Counts the system calls of few items and of many: what start-up costs is in both.
     pub fn count_calls(&mut self, track: &Track, time: Duration, means: Means) -> Result<()> {
-        if self.trouble.is_some() || self.no_calls.is_some() {
+        if self.trouble.is_some() || self.no_calls.is_some() || self.run.pattern == Pattern::Sizes {
             return Ok(());
         }
         // Slowed, a fraction of a run takes as long as a run does.
@@ -187,110 +199,6 @@ impl Row {
                 Ok(None)
             }
         }
-    }
-
-    fn figure(&self, of: impl Fn(&Sample) -> f64) -> Figure {
-        Figure(self.samples.iter().map(of).collect())
-    }
-
-    /// Of a round trip: round trips.
-    pub fn items_per_s(&self) -> Figure {
-        self.figure(|s| self.steps() / s.seconds)
-    }
-
-    /// From one item to the next; of a round trip, there and back.
-    pub fn ns_per_item(&self) -> Figure {
-        self.figure(|s| s.seconds * 1e9 / self.steps())
-    }
-
-    /// Payload only.
-    pub fn bytes_per_s(&self) -> Figure {
-        self.figure(|s| self.steps() * self.run.size as f64 / s.seconds)
-    }
-
-    /// From the first item to the last.
-    fn steps(&self) -> f64 {
-        (self.run.total() - 1) as f64
-    }
-
-    /// [`QUANTILES`](crate::bench::floor::QUANTILES).
-    pub fn latency_ns(&self) -> [Figure; 4] {
-        [0, 1, 2, 3].map(|i| self.figure(|s| s.latency_ns[i]))
-    }
-
-    /// What does the same with nothing around it; of paced items there is one for all, the pipe's.
-    pub fn bare(&self) -> Option<Exchange> {
-        let Run { subject, pattern, size, .. } = self.run;
-        match pattern {
-            Pattern::Paced => None,
-            // One call at a time is answered, whatever is meant by it.
-            _ if subject.method() == "rpc" => Some((subject.bare, Pattern::RoundTrip, size)),
-            // There is none for several: the one for two is what they share.
-            _ => Some((subject.bare, if pattern == Pattern::Many { Pattern::Stream } else { pattern }, size)),
-        }
-    }
-
-    /// How many times its bare exchange an item takes, round by round.
-    pub fn over_bare(&self, floors: &Floors) -> Figure {
-        let bare = self.bare().and_then(|bare| floors.bare_ns(&bare));
-        bare.map(|bare| self.ns_per_item().over(bare)).unwrap_or_default()
-    }
-
-    /// Of both sides, without their starts and ends.
-    pub fn cpu_ns(&self) -> Figure {
-        self.per_item(|usage| usage.cpu.as_nanos() as f64)
-    }
-
-    /// Likewise: how often one of them had to wait.
-    pub fn switches(&self) -> Figure {
-        self.per_item(|usage| usage.voluntary as f64)
-    }
-
-    /// Likewise: how often the CPU was taken from one of them.
-    fn preempted(&self) -> Figure {
-        self.per_item(|usage| usage.involuntary as f64)
-    }
-
-    fn per_item(&self, of: impl Fn(&Usage) -> f64) -> Figure {
-        self.figure(|s| (of(&s.usage) - of(&self.start_up)) / self.run.more())
-    }
-
-    /// Likewise, if they could be counted.
-    pub fn calls(&self) -> &Figure {
-        &self.calls
-    }
-
-    /// For the file.
-    pub fn json(&self, floors: &Floors) -> Value {
-        let mut row = json!({
-            "method": self.run.subject.method(),
-            "variant": self.run.subject.variant(),
-            "pattern": self.run.pattern.name(),
-            "size": self.run.size,
-            "items": self.run.total(),
-            "producers": self.run.sides[0],
-            "consumers": self.run.sides[1],
-            "verified": self.verified,
-            "items_per_s": self.items_per_s().json(),
-            "bytes_per_s": self.bytes_per_s().json(),
-            "over_bare": self.over_bare(floors).json(),
-            "latency_ns": quantiles_json(&self.latency_ns()),
-            "per_item": {
-                "cpu_ns": self.cpu_ns().json(),
-                "voluntary_switches": self.switches().json(),
-                "involuntary_switches": self.preempted().json(),
-                "system_calls": self.calls.json(),
-            },
-        });
-        match &self.trouble {
-            Some(Trouble::Refused(why)) => row["refused"] = why.as_str().into(),
-            Some(Trouble::Failed(why)) => row["failed"] = why.as_str().into(),
-            None => {}
-        }
-        if let Some(why) = &self.no_calls {
-            row["system_calls_not_counted"] = why.as_str().into();
-        }
-        row
     }
 }
 

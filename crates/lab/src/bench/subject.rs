@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use crate::bench::bare::Bare;
+use crate::bench::beside::Beside;
 use crate::pairs;
 use Takes::{Both, Producers};
 
@@ -17,6 +18,12 @@ pub enum Pattern {
     RoundTrip,
     /// Several producers, and several consumers where they can share, as fast as all can
     Many,
+    /// One way, as fast as both can, in items of several sizes
+    Sizes,
+    /// A large file, in large items, beside a program that does the same
+    File,
+    /// Connected, and silent for more than a second before each item
+    Idle,
 }
 
 impl Pattern {
@@ -27,6 +34,9 @@ impl Pattern {
             Pattern::Paced => "paced",
             Pattern::RoundTrip => "round-trip",
             Pattern::Many => "many",
+            Pattern::Sizes => "sizes",
+            Pattern::File => "file",
+            Pattern::Idle => "idle",
         }
     }
 }
@@ -49,6 +59,12 @@ pub struct Subject {
     pub round_trip: Option<[&'static [&'static str]; 2]>,
     /// How many may share it.
     pub takes: Takes,
+    /// Whether it has a row of its own in a stream.
+    pub stream: bool,
+    /// Whether it stands for its method where each method is measured in several sizes.
+    pub sizes: bool,
+    /// With what it is compared when it sends a large file; `None` where it does not.
+    pub file: Option<Beside>,
 }
 
 /// How many processes may be on either side.
@@ -63,6 +79,18 @@ pub enum Takes {
 }
 
 impl Subject {
+    /// Whether it has a row in that pattern. A version of a variant differs from it in a few.
+    pub fn plays(&self, pattern: Pattern) -> bool {
+        match pattern {
+            Pattern::Stream => self.stream,
+            Pattern::Paced | Pattern::Idle => self.version_of.is_none(),
+            Pattern::RoundTrip => self.round_trip.is_some(),
+            Pattern::Many => self.takes != Takes::OneEach,
+            Pattern::Sizes => self.sizes,
+            Pattern::File => self.file.is_some(),
+        }
+    }
+
     /// `"shm"`
     pub fn method(&self) -> &'static str {
         self.name.split_once(':').map_or(self.name, |(method, _)| method)
@@ -77,6 +105,11 @@ impl Subject {
     pub fn variant(&self) -> &'static str {
         self.name.split_once(':').map_or("", |(_, variant)| variant)
     }
+}
+
+/// Of what [`named`] knows, what streams.
+pub fn streaming() -> impl Iterator<Item = &'static str> {
+    pairs::NAMES.into_iter().chain(SUBJECTS.iter().filter(|s| s.stream).map(|s| s.name))
 }
 
 /// What [`named`] knows.
@@ -97,7 +130,20 @@ pub fn slots(size: usize) -> usize {
 }
 
 const fn subject(name: &'static str, bare: Bare, both: &'static [&'static str]) -> Subject {
-    Subject { name, version_of: None, bare, both, producer: &[], round_trip: None, takes: Takes::OneEach }
+    let (version_of, round_trip, takes) = (None, None, Takes::OneEach);
+    let producer = &[];
+    Subject {
+        name,
+        version_of,
+        bare,
+        both,
+        producer,
+        round_trip,
+        takes,
+        stream: true,
+        sizes: false,
+        file: None,
+    }
 }
 
 const fn buffer(name: &'static str, both: &'static [&'static str]) -> Subject {
@@ -109,39 +155,70 @@ const fn many(takes: Takes, subject: Subject) -> Subject {
 }
 
 const fn answered(
-    subject: Subject,
     both: &'static [&'static str],
     producer: &'static [&'static str],
+    subject: Subject,
 ) -> Subject {
     Subject { round_trip: Some([both, producer]), ..subject }
 }
 
-/// Another version of a variant, which the producer is told to be: it differs where there is something to share.
-const fn version(of: &'static str, producer: &'static [&'static str], subject: Subject) -> Subject {
-    Subject { version_of: Some(of), producer, ..subject }
+/// Of several variants of a method the one that is measured in several sizes, too.
+const fn sized(subject: Subject) -> Subject {
+    Subject { sizes: true, ..subject }
 }
+
+const fn sends_a_file(beside: Beside, subject: Subject) -> Subject {
+    Subject { file: Some(beside), ..subject }
+}
+
+/// Another version of a variant, which differs from it in a stream.
+const fn version(of: &'static str, subject: Subject) -> Subject {
+    Subject { version_of: Some(of), ..subject }
+}
+
+/// Another version of a variant, which differs from it elsewhere.
+const fn apart(of: &'static str, subject: Subject) -> Subject {
+    Subject { stream: false, ..version(of, subject) }
+}
+
+const fn told(producer: &'static [&'static str], subject: Subject) -> Subject {
+    Subject { producer, ..subject }
+}
+
+const UNIX: &[&str] = &["--transport", "unix"];
+const TCP: &[&str] = &["--transport", "tcp", "--addr", "{addr}"];
 
 /// In the order of the study notes.
 pub static SUBJECTS: &[Subject] = &[
-    many(Producers, answered(subject("pipe:fifo", Bare::Pipe, &[]), &["--duplex"], &[])),
-    version("fifo", &["--unbatched"], subject("pipe:unbatched", Bare::Pipe, &[])),
-    many(Both, answered(subject("mq:sysv", Bare::Sysv, &["--api", "sysv"]), &[], &["--rendezvous"])),
-    many(Both, answered(subject("mq:posix", Bare::Posix, &["--api", "posix"]), &[], &["--rendezvous"])),
+    many(
+        Producers,
+        answered(&["--duplex"], &[], sized(sends_a_file(Beside::Cat, subject("pipe:fifo", Bare::Pipe, &[])))),
+    ),
+    version("fifo", told(&["--unbatched"], subject("pipe:unbatched", Bare::Pipe, &[]))),
+    many(Both, answered(&[], &["--rendezvous"], sized(subject("mq:sysv", Bare::Sysv, &["--api", "sysv"])))),
+    many(Both, answered(&[], &["--rendezvous"], subject("mq:posix", Bare::Posix, &["--api", "posix"]))),
     many(Both, buffer("shm:semaphore", &["--sync", "semaphore"])),
     many(Both, buffer("shm:mutex", &["--sync", "mutex"])),
-    buffer("shm:ring", &["--sync", "ring"]),
-    subject("mmap:file", Bare::Memory, &[]),
-    many(Producers, subject("socket:unix", Bare::Unix, &["--transport", "unix"])),
-    version("unix", &["--unbatched"], subject("socket:unbatched", Bare::Unix, &["--transport", "unix"])),
+    answered(
+        &["--duplex"],
+        &[],
+        sized(sends_a_file(Beside::Memcpy, buffer("shm:ring", &["--sync", "ring"]))),
+    ),
+    answered(
+        &["--duplex"],
+        &[],
+        apart("ring", buffer("shm:spin", &["--sync", "ring", "--wait", "spin"])),
+    ),
+    version("ring", buffer("shm:block", &["--sync", "ring", "--wait", "block"])),
+    sized(sends_a_file(Beside::Memcpy, subject("mmap:file", Bare::Memory, &[]))),
+    many(Producers, sized(sends_a_file(Beside::Socat, subject("socket:unix", Bare::Unix, UNIX)))),
+    version("unix", told(&["--unbatched"], subject("socket:unbatched", Bare::Unix, UNIX))),
     many(Producers, subject("socket:abstract", Bare::Unix, &["--transport", "abstract"])),
     many(Producers, subject("socket:seqpacket", Bare::Seqpacket, &["--transport", "seqpacket"])),
     // Not udp: at full speed it loses items, as it may, and a row with losses is no row.
-    many(Producers, subject("socket:tcp", Bare::Tcp, &["--transport", "tcp", "--addr", "{addr}"])),
+    many(Producers, sized(sends_a_file(Beside::Iperf3, subject("socket:tcp", Bare::Tcp, TCP)))),
     // A call is answered by its nature.
-    many(Producers, answered(subject("rpc:unix", Bare::Unix, &["--transport", "unix"]), &[], &[])),
-    version("unix", &["--in-flight", "32"], subject("rpc:in-flight", Bare::Unix, &["--transport", "unix"])),
-    many(
-        Producers,
-        answered(subject("rpc:tcp", Bare::Tcp, &["--transport", "tcp", "--addr", "{addr}"]), &[], &[]),
-    ),
+    many(Producers, answered(&[], &[], sized(subject("rpc:unix", Bare::Unix, UNIX)))),
+    version("unix", told(&["--in-flight", "32"], subject("rpc:in-flight", Bare::Unix, UNIX))),
+    many(Producers, answered(&[], &[], subject("rpc:tcp", Bare::Tcp, TCP))),
 ];

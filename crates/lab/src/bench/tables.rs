@@ -1,8 +1,11 @@
 //! What people read: the tables, the floors, and what the columns mean.
 
+mod beyond;
+
 use console::Style;
 
-use crate::bench::Args;
+use crate::bench::Results;
+use crate::bench::args::Args;
 use crate::bench::count::Means;
 use crate::bench::floor::Floors;
 use crate::bench::machine::Others;
@@ -12,29 +15,37 @@ use crate::figure::{Figure, bytes, bytes_per_s, number, per_item, time, times};
 use crate::play::said;
 
 /// All of it.
-pub fn tables(args: &Args, means: Means, rows: &[Row], floors: &Floors, others: Others) -> String {
+pub fn tables(args: &Args, means: Means, results: &Results) -> String {
+    let Results { rows, floors, idles, goals, others } = results;
     let of = |pattern| rows.iter().filter(|r| r.run.pattern == pattern).collect::<Vec<_>>();
     let sizes = args.size.len() > 1;
     let mut page = Page::default();
     page.stream(&of(Pattern::Stream), floors, sizes);
     page.many(&of(Pattern::Many), args, floors, sizes);
+    page.sizes(rows, floors);
+    page.file(&of(Pattern::File), args, floors);
     page.latency(&of(Pattern::Paced), args, floors, sizes);
+    page.idle(idles);
     page.round_trip(&of(Pattern::RoundTrip), floors, sizes);
     page.floors(args, floors);
     page.legend(args, means, rows);
-    page.disturbance(others);
+    page.goals(goals);
+    page.disturbance(*others);
     page.0
 }
 
 /// Which rows have failed, and why.
-pub fn failures(rows: &[Row]) -> String {
-    let failed = |row: &Row| match &row.trouble {
-        Some(Trouble::Failed(why)) => {
-            Some(said(&Style::new().red().bold(), "FAILED  ", &format!("{row}: {why}")))
-        }
+pub fn failures(results: &Results) -> String {
+    let rows = results.rows.iter().filter_map(|row| match &row.trouble {
+        Some(Trouble::Failed(why)) => Some((row.to_string(), why)),
         _ => None,
-    };
-    rows.iter().filter_map(failed).collect()
+    });
+    let idles = results.idles.iter().filter_map(|idle| {
+        let subject = idle.subject;
+        Some((format!("{} {} idle", subject.method(), subject.variant()), idle.trouble.as_ref()?))
+    });
+    let failed = |(row, why)| said(&Style::new().red().bold(), "FAILED  ", &format!("{row}: {why}"));
+    rows.chain(idles).map(failed).collect()
 }
 
 fn name(row: &Row, sizes: bool) -> String {
@@ -45,8 +56,11 @@ fn name(row: &Row, sizes: bool) -> String {
 
 /// What the bare exchange takes, and how many times as long the row's.
 fn floor(row: &Row, floors: &Floors) -> String {
-    let bare = row.bare().and_then(|bare| floors.bare_ns(&bare)).map_or(f64::NAN, Figure::median);
-    format!("{:>10}{:>7}", time(bare), times(row.over_bare(floors).median()))
+    format!("{:>10}{:>7}", time(bare(row, floors)), times(row.over_floor(floors).median()))
+}
+
+fn bare(row: &Row, floors: &Floors) -> f64 {
+    row.floor().and_then(|floor| floors.ns(&floor)).map_or(f64::NAN, Figure::median)
 }
 
 fn spread(figure: &Figure) -> String {
@@ -133,28 +147,29 @@ impl Page {
             return;
         }
         let pause = time(args.interval.as_nanos() as f64);
-        let bare = floors.one_way_ns[0].median();
-        let figures = |[p50, p99, p999, max]: &[Figure; 4]| {
+        let figures = |[p50, p99, p999, max]: &[Figure; 4], bare: f64, over_bare: f64| {
             format!(
-                "{:>10}{:>6}{:>10}{:>10}{:>10}{:>7}",
+                "{:>9}{:>5}{:>9}{:>9}{:>9}{:>9}{:>6}",
                 time(p50.median()),
                 spread(p50),
                 time(p99.median()),
                 time(p999.median()),
                 time(max.max()),
-                times(p50.median() / bare)
+                time(bare),
+                times(over_bare),
             )
         };
         self.heading(
             &format!("Latency: one way, an item each {pause}, so that both sides sleep before it"),
             format!(
-                "{:<24}{:>10}{:>6}{:>10}{:>10}{:>10}{:>7} │{:>10}{:>10}{:>8}",
-                "", "p50", "±", "p99", "p99.9", "max", "×bare", "CPU", "switches", "calls"
+                "{:<24}{:>9}{:>5}{:>9}{:>9}{:>9}{:>9}{:>6} │{:>10}{:>10}{:>8}",
+                "", "p50", "±", "p99", "p99.9", "max", "bare", "×bare", "CPU", "switches", "calls"
             ),
         );
-        self.line(format!("{:<24}{} │", "a bare pipe, 8 B", figures(&floors.one_way_ns)));
+        self.line(format!("{:<24}{} │", "a bare pipe, 8 B", figures(&floors.one_way_ns, f64::NAN, f64::NAN)));
         for row in rows {
-            self.row(row, sizes, || figures(&row.latency_ns()));
+            let over_bare = row.over_floor(floors).median();
+            self.row(row, sizes, || figures(&row.latency_ns(), bare(row, floors), over_bare));
         }
         self.line(String::new());
     }
@@ -221,8 +236,8 @@ impl Page {
         let text = format!(
             "Medians of {rounds}; ±: half of what lies between the slowest and the fastest, in percent; max: of all \
              rounds. bare: the same bytes by the same means with nothing around them (a system call for each message and each \
-             side; for shared memory a ring that checks nothing and never sleeps, there and back a word); ×bare: how \
-             many times as long, round by round. Per item, all sides together, without start-up: CPU \
+             side; for shared memory a ring that checks nothing and never sleeps, there and back a word, and paced a \
+             futex); ×bare: how many times as long, round by round. Per item, all sides together, without start-up: CPU \
              time, voluntary context switches (each is a wait), calls (system calls, {calls}). The pause between \
              paced items is in their costs. Each item was checked by the consumer."
         );

@@ -1,8 +1,9 @@
-//! The barest exchange by shared memory: nobody ever sleeps, and nothing is checked.
+//! The barest exchange by shared memory: nothing is checked, and nobody ever sleeps, but where that is the point.
 //!
 //! ```text
 //!  stream:      0: head │ 64: tail │ 128: slot 0 │ slot 1 │ …      a slot is as large as a message
 //!  round trip:  0: the word there │ 64: the word back              a message is a word that has changed
+//!  paced:       as a stream, and the receiver sleeps in futex(2) until the tail has changed
 //! ```
 
 #![allow(unsafe_code)]
@@ -35,6 +36,7 @@ pub fn size_of_ring(size: usize) -> usize {
 pub struct Memory {
     map: MmapRaw,
     round_trip: bool,
+    sleeps: bool,
     slots: u64,
     slot: usize,
     /// Where in the mapping our counter is, and the other side's.
@@ -53,6 +55,7 @@ impl Memory {
         Ok(Memory {
             map: MmapRaw::map_raw(file)?,
             round_trip: pattern == Pattern::RoundTrip,
+            sleeps: pattern == Pattern::Paced,
             slots: slots(size).next_power_of_two() as u64,
             slot: size.next_multiple_of(64),
             ours,
@@ -89,6 +92,16 @@ impl Memory {
         }
     }
 
+    /// Makes the system call on a counter's lower half: to sleep while that has this value, or to wake who sleeps.
+    fn futex(&self, at: usize, call: i32, value: u32) {
+        let half = if cfg!(target_endian = "little") { at } else { at + 4 };
+        let word = self.map.as_mut_ptr().wrapping_add(half).cast::<u32>();
+        let for_ever = std::ptr::null::<libc::timespec>();
+        // SAFETY: the word is mapped and aligned, as in `word`; the kernel only reads it. Whatever it answers, the
+        // caller looks at the counter again.
+        unsafe { libc::syscall(libc::SYS_futex, word, call, value, for_ever) };
+    }
+
     fn say(&self, counter: u64) {
         // Pairs with the Acquire in `until`: who sees the counter sees the slot.
         self.word(self.ours).store(counter, Release);
@@ -116,6 +129,9 @@ impl Line for Memory {
         unsafe { self.at(self.sent).copy_from_nonoverlapping(message.as_ptr(), message.len()) };
         self.sent += 1;
         self.say(self.sent);
+        if self.sleeps {
+            self.futex(self.ours, libc::FUTEX_WAKE, 1);
+        }
         Ok(())
     }
 
@@ -126,6 +142,10 @@ impl Line for Memory {
             self.until(|word| word & !(1 << 63) > received)?;
             message[0] = if self.seen >> 63 == 1 { LAST } else { MORE };
             return Ok(());
+        }
+        while self.sleeps && self.word(self.theirs).load(Acquire) == received {
+            // It does not sleep if the tail has changed meanwhile.
+            self.futex(self.theirs, libc::FUTEX_WAIT, received as u32);
         }
         if self.seen == received {
             self.until(|tail| tail > received)?;
