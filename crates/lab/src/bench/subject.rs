@@ -204,11 +204,7 @@ pub static SUBJECTS: &[Subject] = &[
         &[],
         sized(sends_a_file(Beside::Memcpy, buffer("shm:ring", &["--sync", "ring"]))),
     ),
-    answered(
-        &["--duplex"],
-        &[],
-        apart("ring", buffer("shm:spin", &["--sync", "ring", "--wait", "spin"])),
-    ),
+    answered(&["--duplex"], &[], apart("ring", buffer("shm:spin", &["--sync", "ring", "--wait", "spin"]))),
     version("ring", buffer("shm:block", &["--sync", "ring", "--wait", "block"])),
     sized(sends_a_file(Beside::Memcpy, subject("mmap:file", Bare::Memory, &[]))),
     many(Producers, sized(sends_a_file(Beside::Socat, subject("socket:unix", Bare::Unix, UNIX)))),
