@@ -178,7 +178,7 @@ fn measure(
     silent: &[&'static Subject],
 ) -> Result<Vec<Idle>> {
     // A slowed run is long, and what it counts is not what chance decides.
-    let counts = if means == Means::Tracepoint { 3 } else { 1 };
+    let counts = if means == Means::Tracepoint { 2 } else { 1 };
     let paced =
         (args.time.as_nanos() / args.interval.as_nanos()).clamp(u128::from(row::FEW) + 1, 1_000_000) as u64;
     let short = |row: &Row| if row.run.pattern == Pattern::Sizes { args.time / 4 } else { args.time };

@@ -28,8 +28,8 @@ pub struct Args {
     /// Who sends what when [default: all]
     #[arg(long, value_name = "PATTERN,…", value_delimiter = ',', value_enum)]
     pub pattern: Vec<Pattern>,
-    /// How long each run takes
-    #[arg(long, value_name = "DURATION", default_value = "400ms", value_parser = not_zero)]
+    /// How long each run takes; a quarter of it in the pattern sizes
+    #[arg(long, value_name = "DURATION", default_value = "200ms", value_parser = not_zero)]
     pub time: Duration,
     /// How long the file is that is sent in items of 1MiB, beside cat, socat, iperf3 and memcpy: a whole number of
     /// MiB, at least 4. It has no name, and goes with this process
@@ -41,7 +41,7 @@ pub struct Args {
     /// The pause between two paced items: long enough that both sides fall asleep
     #[arg(long, value_name = "DURATION", default_value = "1ms", value_parser = not_zero)]
     pub interval: Duration,
-    /// How many times each row is measured
+    /// How many times each row is measured; three times at most in the patterns sizes and file
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = RangedU64ValueParser::<usize>::new().range(1..=1000))]
     pub rounds: usize,
     /// The producer stays on the first of these CPUs, the consumer on the second; the same twice: both on one

@@ -1,6 +1,8 @@
 //! The charts: a dot for each row, a line from its best to its worst, on a logarithmic axis, because between the
 //! mechanisms lie orders of magnitude.
 
+mod sizes;
+
 use std::fmt::Write;
 
 use crate::bench::floor::Floors;
@@ -20,9 +22,9 @@ const LINES: f64 = 26.0;
 
 /// All that there is to draw: the end of a file's name, and the picture.
 pub fn charts(rows: &[Row], floors: &Floors) -> Vec<(&'static str, String)> {
+    let measured = |pattern| rows.iter().filter(move |r| r.run.pattern == pattern && r.trouble.is_none());
     let dots = |pattern, class, of: fn(&Row) -> [f64; 3]| -> Vec<Dot> {
-        let measured = rows.iter().filter(|r| r.run.pattern == pattern && r.trouble.is_none());
-        measured.map(|row| Dot::new(row, class, of(row))).collect()
+        measured(pattern).map(|row| Dot::new(row, class, of(row))).collect()
     };
     let cpu = |row: &Row| {
         let cpu = row.cpu_ns();
@@ -30,7 +32,7 @@ pub fn charts(rows: &[Row], floors: &Floors) -> Vec<(&'static str, String)> {
     };
     let streams = Chart {
         title: "Stream: items a second",
-        note: "a line from the slowest round to the fastest",
+        note: "median, and a line from the slowest round to the fastest; logarithmic scale",
         told: number,
         dots: dots(Pattern::Stream, "producer", |row| {
             let rate = row.items_per_s();
@@ -39,26 +41,34 @@ pub fn charts(rows: &[Row], floors: &Floors) -> Vec<(&'static str, String)> {
     };
     let mut latencies = Chart {
         title: "Latency when both sides sleep before each item",
-        note: "p50, and a line to p99",
+        note: "dot: p50; strokes: p99 and p99.9; end of the line: the slowest of all; logarithmic scale",
         told: time,
         dots: dots(Pattern::Paced, "consumer", |row| {
-            let [p50, p99, ..] = row.latency_ns().map(|figure| figure.median());
-            [p50, p50, p99]
+            let [p50, .., max] = row.latency_ns();
+            [p50.median(), p50.median(), max.max()]
         }),
     };
+    for (dot, row) in latencies.dots.iter_mut().zip(measured(Pattern::Paced)) {
+        let [_, p99, p999, _] = row.latency_ns();
+        dot.marks = vec![p99.median(), p999.median()];
+    }
     if !latencies.dots.is_empty() {
-        let [p50, p99] = [0, 1].map(|i| floors.one_way_ns[i].median());
-        let bare = Dot { name: "a bare pipe, 8 B".into(), class: "kernel", at: p50, from: p50, to: p99 };
-        latencies.dots.insert(0, bare);
+        let [p50, p99, p999, max] = &floors.one_way_ns;
+        let (name, class, at) = ("a bare pipe, 8 B".into(), "kernel", p50.median());
+        let marks = vec![p99.median(), p999.median()];
+        latencies.dots.insert(0, Dot { name, class, at, from: at, to: max.max(), marks });
     }
     let costs = Chart {
         title: "CPU time of an item, both sides together",
-        note: "blue: stream; violet: paced",
+        note: "blue: stream; violet: paced, the pause before each included; logarithmic scale",
         told: time,
         dots: [dots(Pattern::Stream, "producer", cpu), dots(Pattern::Paced, "consumer", cpu)].concat(),
     };
     let named = [("stream", streams), ("latency", latencies), ("cost", costs)];
-    named.into_iter().filter_map(|(name, chart)| Some((name, chart.draw()?))).collect()
+    let mut drawn: Vec<_> =
+        named.into_iter().filter_map(|(name, chart)| Some((name, chart.draw()?))).collect();
+    drawn.extend(sizes::draw(rows).map(|svg| ("sizes", svg)));
+    drawn
 }
 
 struct Chart {
@@ -76,12 +86,15 @@ struct Dot {
     at: f64,
     from: f64,
     to: f64,
+    /// Strokes across the line.
+    marks: Vec<f64>,
 }
 
 impl Dot {
     fn new(row: &Row, class: &'static str, [at, from, to]: [f64; 3]) -> Dot {
         let (subject, size) = (row.run.subject, bytes(row.run.size));
-        Dot { name: format!("{} {}, {size}", subject.method(), subject.variant()), class, at, from, to }
+        let name = format!("{} {}, {size}", subject.method(), subject.variant());
+        Dot { name, class, at, from, to, marks: Vec::new() }
     }
 }
 
@@ -119,8 +132,12 @@ impl Chart {
         }
         for (i, dot) in dots.iter().enumerate() {
             let y = TOP + LINES * i as f64;
-            let Dot { name, class, at, from, to } = dot;
+            let Dot { name, class, at, from, to, marks } = dot;
             let (from, to, figure) = (x(*from), x(*to), told(*at));
+            for mark in marks.iter().filter(|mark| mark.is_finite()) {
+                let (at, up) = (x(*mark), y - 5.0);
+                let _ = writeln!(svg, "<path class=\"arrow {class}\" d=\"M{at:.1} {up:.1}v10\"/>");
+            }
             let _ = writeln!(
                 svg,
                 "<text class=\"label {class}\" x=\"24\" y=\"{:.1}\">{name}</text>\n\
@@ -144,7 +161,8 @@ mod tests {
 
     #[test]
     fn a_dot_stands_where_its_decade_is_and_what_has_no_logarithm_is_left_out() {
-        let dot = |at: f64| Dot { name: format!("at {at}"), class: "kernel", at, from: at, to: at };
+        let dot =
+            |at: f64| Dot { name: format!("at {at}"), class: "kernel", at, from: at, to: at, marks: vec![] };
         let chart = |dots| Chart { title: "t", note: "n", told: time, dots }.draw();
         let svg = chart(vec![dot(100.0), dot(10_000.0), dot(-1.0), dot(f64::NAN)]).expect("a picture");
         assert!(svg.contains("cx=\"220.0\"") && svg.contains("cx=\"690.0\""), "{svg}");

@@ -106,12 +106,17 @@ impl Row {
     fn find_items(&mut self, track: &Track, items: Option<u64>, time: Duration) -> Result<()> {
         let limit = limit(time);
         let mut starts = Vec::new();
-        // In the pattern of sizes nobody asks what an item costs.
-        for _ in 0..if self.run.pattern == Pattern::Sizes { 1 } else { 3 } {
+        // In the pattern of sizes nobody asks what an item costs, and with a pause a start takes long.
+        let times = match self.run.pattern {
+            Pattern::Sizes => 1,
+            Pattern::Paced | Pattern::Many => 2,
+            _ => 3,
+        };
+        for _ in 0..times {
             starts.push(track.run(&self.start(), limit)?.usage);
         }
         starts.sort_by_key(|usage| usage.cpu);
-        self.start_up = starts[starts.len() / 2];
+        self.start_up = starts[(starts.len() - 1) / 2];
         // One producer and one consumer, also where there will be many: in a short run of many the first would have
         // come and gone, and with it the stream, before the next is there.
         let pair = Run { sides: [1, 1], ..self.run };

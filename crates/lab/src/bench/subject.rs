@@ -207,12 +207,26 @@ pub static SUBJECTS: &[Subject] = &[
     answered(&["--duplex"], &[], apart("ring", buffer("shm:spin", &["--sync", "ring", "--wait", "spin"]))),
     version("ring", buffer("shm:block", &["--sync", "ring", "--wait", "block"])),
     sized(sends_a_file(Beside::Memcpy, subject("mmap:file", Bare::Memory, &[]))),
-    many(Producers, sized(sends_a_file(Beside::Socat, subject("socket:unix", Bare::Unix, UNIX)))),
+    many(
+        Producers,
+        answered(
+            &["--duplex"],
+            &[],
+            sized(sends_a_file(Beside::Socat, subject("socket:unix", Bare::Unix, UNIX))),
+        ),
+    ),
     version("unix", told(&["--unbatched"], subject("socket:unbatched", Bare::Unix, UNIX))),
     many(Producers, subject("socket:abstract", Bare::Unix, &["--transport", "abstract"])),
     many(Producers, subject("socket:seqpacket", Bare::Seqpacket, &["--transport", "seqpacket"])),
     // Not udp: at full speed it loses items, as it may, and a row with losses is no row.
-    many(Producers, sized(sends_a_file(Beside::Iperf3, subject("socket:tcp", Bare::Tcp, TCP)))),
+    many(
+        Producers,
+        answered(
+            &["--duplex"],
+            &[],
+            sized(sends_a_file(Beside::Iperf3, subject("socket:tcp", Bare::Tcp, TCP))),
+        ),
+    ),
     // A call is answered by its nature.
     many(Producers, answered(&[], &[], sized(subject("rpc:unix", Bare::Unix, UNIX)))),
     version("unix", told(&["--in-flight", "32"], subject("rpc:in-flight", Bare::Unix, UNIX))),
