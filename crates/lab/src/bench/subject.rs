@@ -194,6 +194,10 @@ pub static SUBJECTS: &[Subject] = &[
         Producers,
         answered(&["--duplex"], &[], sized(sends_a_file(Beside::Cat, subject("pipe:fifo", Bare::Pipe, &[])))),
     ),
+    apart(
+        "fifo",
+        told(&["--zero-copy"], sends_a_file(Beside::Cat, subject("pipe:zero-copy", Bare::Pipe, &[]))),
+    ),
     version("fifo", told(&["--unbatched"], subject("pipe:unbatched", Bare::Pipe, &[]))),
     many(Both, answered(&[], &["--rendezvous"], sized(subject("mq:sysv", Bare::Sysv, &["--api", "sysv"])))),
     many(Both, answered(&[], &["--rendezvous"], subject("mq:posix", Bare::Posix, &["--api", "posix"]))),
