@@ -162,6 +162,9 @@ pub struct Attached {
     pub alive: bool,
 }
 
+/// How long a guard is waited for.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Channel {
     /// `DIR/NAME.KIND`, for the object itself or for what leads to it.
     pub fn path(&self) -> PathBuf {
@@ -179,13 +182,15 @@ impl Channel {
     /// [`ErrorKind::TimedOut`] if somebody holds the lock for two seconds (a stopped process does).
     pub fn lock(&self) -> io::Result<Guard<'_>> {
         let path = self.path_of("lock");
-        let patience = Instant::now() + Duration::from_secs(2);
+        let patience = Instant::now() + PATIENCE;
         loop {
             // Read-only, so that closing it is no event for a `Watch`; std would not create it so.
             let file = open_private(&path, OFlag::O_CREAT)?;
             match file.try_lock() {
                 // Whoever held it before may have removed the name: then this lock guards nothing.
-                Ok(()) if is_named(&file, &path) => return Ok(Guard { channel: self, _lock: file }),
+                Ok(()) if is_named(&file, &path) => {
+                    return Ok(Guard { channel: self, since: Instant::now(), _lock: file });
+                }
                 Ok(()) => continue,
                 Err(TryLockError::Error(e)) => return Err(e),
                 Err(TryLockError::WouldBlock) if Instant::now() > patience => {
@@ -257,11 +262,26 @@ impl Channel {
 /// us may be closed, and bring us here, while the lock on its name is still there. From the lock alone it would look
 /// alive, and nobody would remove what it leaves.
 fn is_dying(pid: u32) -> bool {
+    dying(pid).is_some()
+}
+
+/// Whether it is, and has files still: it may hold more than its name, and the kernel closes files in an order of its
+/// own.
+fn still_holds(pid: u32) -> bool {
+    // The main thread's state. What is open is open until the last of them is over.
+    let others = || fs::read_dir(format!("/proc/{pid}/task")).is_ok_and(|tasks| tasks.count() > 1);
+    dying(pid).is_some_and(|state| state != "Z" || others())
+}
+
+/// The state of a process that is on its way out, as `/proc/PID/stat` has it.
+fn dying(pid: u32) -> Option<String> {
     const PF_EXITING: u32 = 4;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // Behind the name in parentheses: state, parent, group, session, terminal, the terminal's group, flags.
-    let flags = stat.rsplit_once(") ").and_then(|(_, fields)| fields.split(' ').nth(6)?.parse::<u32>().ok());
-    flags.is_some_and(|flags| flags & PF_EXITING != 0)
+    let mut fields = stat.rsplit_once(") ")?.1.split(' ');
+    let state = fields.next()?.to_owned();
+    let flags: u32 = fields.nth(5)?.parse().ok()?;
+    (flags & PF_EXITING != 0).then_some(state)
 }
 
 /// Whether `path` still names this very file.
@@ -276,13 +296,20 @@ fn is_named(file: &File, path: &Path) -> bool {
 #[derive(Debug)]
 pub struct Guard<'a> {
     channel: &'a Channel,
+    since: Instant,
     _lock: File,
 }
 
 impl Guard<'_> {
-    /// Everybody who is attached, and the dead whose names are still there.
+    /// Everybody who is attached, and the dead whose names are still there. Whatever else these held is free: of who
+    /// is just dying that is waited for.
     pub fn attached(&self) -> io::Result<Vec<Attached>> {
-        self.channel.attached()
+        let all = self.channel.attached()?;
+        // Half of what others wait for this guard; a dying process that takes longer is stuck in the kernel.
+        while all.iter().any(|a| !a.alive && still_holds(a.pid)) && self.since.elapsed() < PATIENCE / 2 {
+            std::thread::sleep(Duration::from_micros(100));
+        }
+        Ok(all)
     }
 
     /// The living processes of one role.

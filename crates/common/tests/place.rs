@@ -40,6 +40,8 @@ fn as_the_other_process() {
     let guard = channel.lock().expect("guard");
     let attachment = guard.attach(Role::Producer).expect("attach");
     drop(guard);
+    let held = fs::File::open(channel.path().with_file_name("held"));
+    held.iter().for_each(|file| file.lock().expect("nobody else has it"));
     // The kernel closes a dying process's files one after the other: many between its name and its pipe give the
     // reader of the pipe time to notice first.
     let _many: Vec<_> = (0..800).map_while(|_| fs::File::open("/dev/null").ok()).collect();
@@ -106,6 +108,7 @@ fn who_dies_is_dead_as_soon_as_anybody_can_notice() {
     for round in 0..100 {
         let fifo = path.clone();
         let reader = std::thread::spawn(move || fs::File::open(fifo).expect("open"));
+        let held = fs::File::create(dir.0.join("held")).expect("create");
         let mut child = other(&dir);
         let mut pipe = reader.join().expect("the reader");
         child.kill().expect("kill");
@@ -113,6 +116,7 @@ fn who_dies_is_dead_as_soon_as_anybody_can_notice() {
         // Its end of the pipe is closed; the lock on its name may still be there.
         let guard = channel.lock().expect("guard");
         assert_eq!(guard.living(Role::Producer).expect("list"), 0, "round {round}");
+        held.try_lock().expect("what the dead held is free");
         assert_eq!(guard.forget_dead().expect("forget"), 1);
         drop(guard);
         child.wait().expect("wait");
