@@ -254,7 +254,7 @@ fn killed_at_any_moment_both_can_be_started_again() {
     let sandbox = Sandbox::new();
     let mut dice = 0x2545_F491_4F6C_DD1D_u64;
     for round in 0..24 {
-        let producer = produce(&sandbox, &["--count", "0", "--capacity", "64MiB"]);
+        let producer = produce(&sandbox, &["--count", "0"]);
         let consumer = consume(&sandbox, &[]);
         dice ^= dice << 13;
         dice ^= dice >> 7;

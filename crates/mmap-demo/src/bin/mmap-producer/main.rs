@@ -33,7 +33,7 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
     let path = site.path.display().to_string();
     let watch = site.channel.watch()?;
     let attach = if args.private { Producer::attach_privately } else { Producer::attach };
-    let mut producer = attach(site, args.capacity as u64, items.longest())?;
+    let mut producer = attach(site, args.capacity(items.longest()), items.longest())?;
     producer.keep(args.durability.into())?;
     producer.wait_by(How::of_name(&args.wait));
     session.watch(watch);
