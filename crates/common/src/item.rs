@@ -11,7 +11,7 @@
 //! All integers are little-endian. `crc` is the CRC-32 (the polynomial of zlib and Ethernet) of the 28 bytes
 //! before it and the payload behind it.
 
-use nix::time::{ClockId, clock_gettime};
+use rustix::time::{ClockId, clock_gettime};
 
 use crate::crc;
 
@@ -23,8 +23,8 @@ const CHECKED: usize = 28;
 
 /// Nanoseconds of `CLOCK_MONOTONIC`: one clock for all processes of a machine.
 pub fn now_ns() -> u64 {
-    let t = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux always has CLOCK_MONOTONIC");
-    t.tv_sec() as u64 * 1_000_000_000 + t.tv_nsec() as u64
+    let t = clock_gettime(ClockId::Monotonic);
+    t.tv_sec as u64 * 1_000_000_000 + t.tv_nsec as u64
 }
 
 /// What an item says of itself.
