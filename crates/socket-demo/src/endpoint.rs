@@ -15,7 +15,8 @@
 //!
 //! All sockets are non-blocking; whoever wants to wait does so in poll(2), which every signal interrupts.
 //!
-//! *System calls.* socket, connect, getsockopt(SO_PEERCRED, SO_ERROR), setsockopt(TCP_NODELAY), poll.
+//! *System calls.* socket, connect, getsockopt(SO_PEERCRED, SO_ERROR), setsockopt(TCP_NODELAY, SO_SNDBUF),
+//! poll.
 //!
 //! See also: unix(7), tcp(7), ip(7), connect(2), poll(2); M. Kerrisk, *The Linux Programming Interface*,
 //! ch. 56–59 and 61.
@@ -31,9 +32,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, SockaddrIn, SockaddrIn6, SockaddrLike, UnixAddr, connect, getsockopt,
-    socket, sockopt,
+    setsockopt, socket, sockopt,
 };
 use nix::unistd::geteuid;
+
+/// How many bytes a Unix stream is to hold. The more, the fewer waits a long item costs. (TCP finds a size itself, and
+/// would no longer do so if it were told one.)
+const ROOM: usize = 1 << 20;
 
 /// Where a listener is to be found.
 #[derive(Clone, Debug)]
@@ -200,6 +205,10 @@ impl Connection {
                 return Err(io::Error::new(ErrorKind::PermissionDenied, why));
             }
             let packets = getsockopt(&socket, sockopt::SockType)? == SockType::SeqPacket;
+            if !packets {
+                // As many of them as the kernel allows (net.core.wmem_max); more is no error.
+                setsockopt(&socket, sockopt::SndBuf, &ROOM)?;
+            }
             return Ok(Connection { socket, peer: format!("pid {}", who.pid()), packets });
         };
         // What is written is to travel at once: we write whole frames, so there is nothing to wait for.
@@ -285,4 +294,28 @@ impl Connecting {
 pub fn pause(time: Duration) -> io::Result<()> {
     poll(&mut [], PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nix::sys::socket::socketpair;
+
+    /// A packet's size depends on it, and stays what `packet` says before there is a connection.
+    #[test]
+    fn a_stream_has_the_room_that_the_kernel_allows_and_packets_what_they_had() {
+        let most = std::fs::read_to_string("/proc/sys/net/core/wmem_max").expect("it is there");
+        let most: usize = most.trim().parse().expect("a number");
+        let room = |kind| {
+            let (a, _b) =
+                socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC).expect("a pair");
+            let before = getsockopt(&a, sockopt::SndBuf).expect("a size");
+            let connection = Connection::new(a, None).expect("our own");
+            (before, getsockopt(&connection, sockopt::SndBuf).expect("a size"))
+        };
+        // The kernel doubles what it is told, for what it has to note itself: socket(7).
+        assert_eq!(room(SockType::Stream).1, 2 * most.min(ROOM));
+        let (before, after) = room(SockType::SeqPacket);
+        assert_eq!(before, after);
+    }
 }
