@@ -50,13 +50,27 @@ pub fn replies(items: &Ring) -> io::Result<Ring> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::ErrorKind::WouldBlock;
+    use std::io::ErrorKind::{InvalidData, WouldBlock};
 
     use common::place::Place;
 
     use super::*;
     use crate::object::Object;
     use crate::seat::Seat;
+
+    #[test]
+    fn an_object_that_was_cut_has_no_way_back() {
+        let (place, name) = (Place::open().expect("place"), format!("duplex-cut-{}", std::process::id()));
+        let object =
+            Object::create(&place, &name, &FORMAT, Shape { slots: 8, slot_size: 16 }).expect("create");
+        let ring = Ring::new(object).expect("producer");
+        let path = format!("/dev/shm/ipc-lab-{}-{name}", nix::unistd::geteuid());
+        let file = std::fs::File::options().write(true).open(path).expect("open the object");
+        for len in [900, 100, 0] {
+            file.set_len(len).expect("cut it");
+            assert_eq!(replies(&ring).expect_err("cut").kind(), InvalidData, "{len}");
+        }
+    }
 
     #[test]
     fn what_goes_one_way_does_not_come_the_other() {

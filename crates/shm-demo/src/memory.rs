@@ -53,6 +53,9 @@ impl Memory {
     }
 
     /// Maps the same object once more.
+    ///
+    /// # Errors
+    /// `InvalidData` if it has been cut since; what mmap(2) refuses.
     pub fn again(&self) -> io::Result<Memory> {
         self.part(0)
     }
@@ -60,8 +63,10 @@ impl Memory {
     /// The same, of which the bytes before `at` are not ours.
     pub fn part(&self, at: usize) -> io::Result<Memory> {
         let whole = Memory::map(self.file.try_clone()?)?;
-        let from = (self.from + at).min(whole.map.len());
-        Ok(Memory { from, ..whole })
+        if whole.map.len() < self.map.len() {
+            return Err(self.shrank(whole.map.len() as u64));
+        }
+        Ok(Memory { from: self.from + at, ..whole })
     }
 
     /// Fails if the guard has met a page that was cut off: what was read since may be zeroes. Costs one load.
@@ -81,8 +86,12 @@ impl Memory {
         if !self.guard.is_lost() && len >= self.map.len() as u64 {
             return Ok(());
         }
+        Err(self.shrank(len))
+    }
+
+    fn shrank(&self, len: u64) -> io::Error {
         let why = format!("file shrank to {len} bytes of {}: another process cut the object", self.map.len());
-        Err(io::Error::new(io::ErrorKind::InvalidData, why))
+        io::Error::new(io::ErrorKind::InvalidData, why)
     }
 
     /// The same once in 16 times, and [`Memory::intact`] otherwise: for who finds nothing again and again, mostly for
