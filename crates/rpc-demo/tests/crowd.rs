@@ -66,3 +66,20 @@ fn a_call_costs_the_server_the_same_beside_five_hundred_silent_clients() {
     server.signal(SIGINT);
     server.end().expect(130);
 }
+
+#[test]
+fn a_client_that_found_its_server_takes_no_inotify_instance() {
+    // Of which a user has 128, as a rule.
+    let sandbox = Sandbox::new();
+    let server = sandbox.consumer(&UNIX, &[]);
+    server.wait_for_stderr("waiting for a producer");
+    let client = sandbox.producer(&UNIX, &["--interval", "1h"]);
+    client.wait_for_stdout("sent #0");
+    let open = std::fs::read_dir(format!("/proc/{}/fd", client.pid())).expect("it runs");
+    let open: Vec<_> = open.flatten().filter_map(|fd| std::fs::read_link(fd.path()).ok()).collect();
+    assert!(open.iter().any(|what| what.to_string_lossy().starts_with("socket:")), "{open:?}");
+    assert!(!open.iter().any(|what| what.to_string_lossy().contains("inotify")), "{open:?}");
+    client.signal(SIGINT);
+    client.end().expect(130);
+    server.end().expect(0);
+}

@@ -7,8 +7,7 @@ use common::session::Session;
 use rpc_demo::client::Client;
 use rpc_demo::error::RpcError;
 use rpc_demo::retry::{Outcome, Terms};
-use socket_demo::dial::Dial;
-use socket_demo::endpoint::Address;
+use socket_demo::dial::{Dial, Link};
 
 use crate::flags::Args;
 use crate::{meet, trace};
@@ -23,11 +22,10 @@ pub struct Caller {
 }
 
 impl Caller {
-    /// Waits for a server to call.
-    pub fn meet(args: &Args, to: Address, stream: u64, session: &mut Session) -> Result<Caller> {
-        let (mut dial, terms) = (Client::dial(to), args.terms());
-        let client = Client::new(meet::first(session, &mut dial)?, stream, terms);
-        Ok(Caller { client, dial, terms, trace: args.trace, retries: 0 })
+    /// Calls over `link`, and over others that `dial` makes when that is lost.
+    pub fn new(args: &Args, (dial, link): (Dial, Link), stream: u64) -> Caller {
+        let terms = args.terms();
+        Caller { client: Client::new(link, stream, terms), dial, terms, trace: args.trace, retries: 0 }
     }
 
     /// Makes a call (`what` says which) until it has a result, or cannot have one.

@@ -37,11 +37,11 @@ fn run(args: &Args, session: &mut Session) -> Result<()> {
         session.other_side_needs(format!("--transport tcp --addr {addr}"));
     }
     let mut items = Items::new(&args.producer, session)?;
-    session.watch(channel.watch()?);
+    let met = meet::first(session, address, &channel)?;
     if args.in_flight > 1 {
-        return pipelined::run(args, address, &mut items, session);
+        return pipelined::run(args, met, &mut items, session);
     }
-    let mut caller = Caller::meet(args, address, items.stream(), session)?;
+    let mut caller = Caller::new(args, met, items.stream());
     let mut done = match &call {
         None => put_all(&mut items, session, &mut caller).context("put"),
         Some(call) => call_one(args, call, session, &mut caller).with_context(|| format!("call {call}")),

@@ -4,16 +4,25 @@ use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use common::place::Channel;
 use common::session::Session;
+use rpc_demo::client::Client;
 use socket_demo::dial::{Dial, Link};
-use socket_demo::endpoint::pause;
+use socket_demo::endpoint::{Address, pause};
 
 /// Waits for a server, and for its HELLO; again if it leaves in between.
-pub fn first(session: &mut Session, dial: &mut Dial) -> Result<Link> {
+pub fn first(session: &mut Session, to: Address, channel: &Channel) -> Result<(Dial, Link)> {
+    let mut dial = Client::dial(to);
+    let mut watching = false;
     loop {
+        // Who finds a server need not be told of one: there are fewer inotify instances than there may be clients.
+        if !watching && dial.connect(false).is_err() {
+            session.watch(channel.watch()?);
+            watching = true;
+        }
         session.meet(|block| dial.connect(block))?;
-        if let Some(link) = session.wait(dial, silent, |_| Ok(()), Dial::greet)? {
-            return Ok(link);
+        if let Some(link) = session.wait(&mut dial, silent, |_| Ok(()), Dial::greet)? {
+            return Ok((dial, link));
         }
     }
 }

@@ -5,14 +5,15 @@ use std::io;
 use anyhow::{Context, Result};
 use common::{session::Session, source::Items};
 use rpc_demo::service::PUT;
-use socket_demo::endpoint::Address;
+use socket_demo::dial::{Dial, Link};
 
 use crate::flags::Args;
 use crate::puts::Puts;
 
 /// Puts all items, and leaves.
-pub fn run(args: &Args, to: Address, items: &mut Items, session: &mut Session) -> Result<()> {
-    let mut puts = Puts::meet(args, to, items.stream(), session)?;
+pub fn run(args: &Args, met: (Dial, Link), items: &mut Items, session: &mut Session) -> Result<()> {
+    session.report.extra("in_flight", args.in_flight);
+    let mut puts = Puts::new(args, met, items.stream());
     let mut done = put_all(items, session, &mut puts).context("put");
     if done.is_ok() || session.stopped().is_some() {
         let left = puts.leave(session);

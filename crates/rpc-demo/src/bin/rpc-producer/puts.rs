@@ -5,12 +5,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 use common::session::Session;
-use rpc_demo::client::Client;
 use rpc_demo::pipeline::{Answer, Pipeline};
 use rpc_demo::retry::Terms;
 use rpc_demo::service::Receipt;
-use socket_demo::dial::Dial;
-use socket_demo::endpoint::Address;
+use socket_demo::dial::{Dial, Link};
 
 use crate::flags::Args;
 use crate::meet;
@@ -25,13 +23,11 @@ pub struct Puts {
 }
 
 impl Puts {
-    /// Waits for a server to call.
-    pub fn meet(args: &Args, to: Address, stream: u64, session: &mut Session) -> Result<Puts> {
-        let (mut dial, terms) = (Client::dial(to), args.terms());
-        let link = meet::first(session, &mut dial)?;
-        session.report.extra("in_flight", args.in_flight);
+    /// Puts over `link`, and over others that `dial` makes when that is lost.
+    pub fn new(args: &Args, (dial, link): (Dial, Link), stream: u64) -> Puts {
+        let terms = args.terms();
         let pipeline = Pipeline::new(link, stream, terms, args.in_flight);
-        Ok(Puts { pipeline, dial, terms, retries: 0, ran_in: 0 })
+        Puts { pipeline, dial, terms, retries: 0, ran_in: 0 }
     }
 
     /// Waits for all receipts.
