@@ -46,7 +46,7 @@ use row::Row;
 use subject::{Pattern, Subject};
 
 /// The payloads of the pattern in which each method is measured in several.
-const SIZES: [usize; 4] = [8, 4 << 10, 64 << 10, CHUNK];
+const SIZES: [usize; 5] = [8, 4 << 10, 64 << 10, CHUNK, 16 << 20];
 /// So many rounds of what takes long, and of what is only to show a proportion.
 const FEW_ROUNDS: usize = 3;
 

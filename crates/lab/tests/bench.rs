@@ -403,7 +403,7 @@ mod released {
             assert!(carried == fits && row["refused"].is_null() == fits, "{row:#}");
         }
         let line = printed.lines().find(|line| line.starts_with("mq     sysv")).expect("its line");
-        assert_eq!(line.matches("error").count(), 2, "{printed}");
+        assert_eq!(line.matches("error").count(), 3, "{printed}");
         assert!(unwrapped(&printed).contains("error: mq sysv sizes 1 MiB: "), "{printed}");
     }
 
@@ -492,9 +492,10 @@ echo "{\"role\":\"consumer\",\"method\":\"pipe\",\"variant\":\"$variant\",\"item
 [ "$FAULT" = hang ] && exec sleep 1000
 [ "$FAULT" = refused ] && { echo "error: an item of that size is too large"; exit 2; }
 for arg; do
-  case $last in --count) items=$arg;; --size) size=$arg;; esac
+  case $last in --count) items=$arg;; --size) size=$arg;; --input) input=$arg;; esac
   last=$arg
 done
+if [ "$FAULT" = file ] && ! [ "$(wc -c < "$input")" = 4194304 ]; then echo "error: no file"; exit 2; fi
 echo "$items $size" > "$XDG_RUNTIME_DIR/f"
 echo "{\"role\":\"producer\",\"method\":\"pipe\",\"variant\":\"fifo\",\"items\":$items,\"bytes\":$((items * size)),\"elapsed_s\":0.01}"
 "#;
@@ -519,7 +520,7 @@ echo "{\"role\":\"producer\",\"method\":\"pipe\",\"variant\":\"fifo\",\"items\":
     fn start_pattern(dir: &Path, fault: &str, pattern: &str) -> Child {
         let mut bench = Command::new(dir.join("ipc-lab"));
         bench.args(["bench", "pipe:fifo", "--pattern", pattern, "--rounds", "2", "--count", "5"]);
-        bench.args(["--time", "10ms", "--json"]).arg(dir.join("bench.json"));
+        bench.args(["--time", "10ms", "--file-size", "4MiB", "--json"]).arg(dir.join("bench.json"));
         bench.env("FAULT", fault).env("TMPDIR", dir.join("tmp"));
         bench.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("start ipc-lab")
     }
@@ -530,6 +531,17 @@ echo "{\"role\":\"producer\",\"method\":\"pipe\",\"variant\":\"fifo\",\"items\":
         let left: Vec<_> = fs::read_dir(dir.join("tmp")).expect("tmp").flatten().map(|e| e.path()).collect();
         assert!(left.is_empty(), "{left:?}");
         (output.status.code(), printed(&output))
+    }
+
+    #[test]
+    fn the_file_that_was_made_is_what_is_sent() {
+        let _guard = alone();
+        let dir = stage();
+        let (status, printed) = end(dir.path(), start_pattern(dir.path(), "file", "file"));
+        assert!(status == Some(0) && !printed.contains("no file"), "{printed}");
+        // The stand-in is not the one that lets everything pass.
+        let (status, printed) = end(dir.path(), start_pattern(dir.path(), "file", "stream"));
+        assert!(status == Some(1) && printed.contains("no file"), "{printed}");
     }
 
     #[test]

@@ -141,7 +141,7 @@ fn worst(
     // What is not a number is the worst of all.
     let all = idles.iter().map(|idle| (of(idle), idle.subject.name));
     let (found, name) = all.max_by(|a, b| a.0.abs().total_cmp(&b.0.abs()))?;
-    let of = format!("{:<12}{} (the most)", Pattern::Idle.name(), name.replace(':', " "));
+    let of = format!("{:<12}{}, the worst", Pattern::Idle.name(), name.replace(':', " "));
     Some(Goal { of, what, wanted, found, unit })
 }
 
@@ -259,15 +259,15 @@ mod tests {
         let mut idles = vec![idle("pipe:fifo", 0.0, 0.0, 15e3), idle("mq:sysv", 0.0004, 0.0, 19e3)];
         let all = goals(&[], &Floors::default(), &idles);
         assert!(all.len() == 3 && all.iter().all(Goal::reached), "{all:#?}");
-        assert_eq!(found(&all, "idle mq sysv", "CPU"), ("0.04 %".into(), true));
-        assert_eq!(found(&all, "idle mq sysv", "after"), ("1.9".into(), true));
+        assert_eq!(found(&all, "idle mq sysv,", "CPU"), ("0.04 %".into(), true));
+        assert_eq!(found(&all, "idle mq sysv,", "after"), ("1.9".into(), true));
         idles.push(idle("shm:ring", 0.01, 20.0, 21e3));
         let all = goals(&[], &Floors::default(), &idles);
         for (what, text) in [("CPU", "1.00 %"), ("wake-ups", "20.0"), ("after", "2.1")] {
-            assert_eq!(found(&all, "idle shm ring", what), (text.into(), false));
+            assert_eq!(found(&all, "idle shm ring,", what), (text.into(), false));
         }
         idles.push(idle("rpc:tcp", 0.0, 0.0, f64::NAN));
         let all = goals(&[], &Floors::default(), &idles);
-        assert_eq!(found(&all, "idle rpc tcp", "after"), ("–".into(), false));
+        assert_eq!(found(&all, "idle rpc tcp,", "after"), ("–".into(), false));
     }
 }

@@ -14,6 +14,8 @@ const LEFT: f64 = 104.0;
 const RIGHT: f64 = 540.0;
 const TOP: f64 = 84.0;
 const BOTTOM: f64 = 440.0;
+/// As many lines can be told apart.
+const MANY: usize = 8;
 /// As much as a line of text takes.
 const LINE: f64 = 18.0;
 
@@ -105,12 +107,14 @@ pub fn draw(rows: &[Row]) -> Option<String> {
             text(end + 8.0, at + LINE, &name)
         };
     }
-    let _ = writeln!(
-        svg,
-        "<text class=\"note\" x=\"24\" y=\"{:.1}\">across: payload of an item; up: payload a second, one way; both scales \
-         logarithmic; a line ends where larger items are refused</text>\n</svg>",
-        HEIGHT - 20.0
-    );
+    let notes = [
+        "across: payload of an item; up: payload a second, one way, as fast as both can",
+        "both scales logarithmic; a line ends where larger items are refused",
+    ];
+    for (note, up) in notes.iter().zip([38.0, 20.0]) {
+        let _ = writeln!(svg, "<text class=\"note\" x=\"24\" y=\"{:.1}\">{note}</text>", HEIGHT - up);
+    }
+    svg += "</svg>\n";
     Some(svg)
 }
 
@@ -131,6 +135,10 @@ fn curves(rows: &[Row]) -> Vec<Curve> {
         }
     }
     curves.retain(|curve| curve.points.len() > 1);
+    // So many that none could be followed: one or two of each method are left.
+    if curves.len() > MANY {
+        curves.retain(|curve| curve.subject.sizes);
+    }
     for curve in &mut curves {
         curve.points.sort_by_key(|(size, _)| *size);
     }
@@ -185,5 +193,10 @@ mod tests {
         // Whose line ends early is named where it ends.
         assert!(svg.contains(">mq sysv</text>") && svg.contains(">shm ring, 1000 MiB/s</text>"), "{svg}");
         assert!(draw(&rows[5..]).is_none());
+        // Of many those that stand for their method.
+        let all = || SUBJECTS.iter().filter(|s| s.stream);
+        let of = |size| all().map(move |s| row(s.name, Pattern::Stream, size, 1000.0));
+        let svg = draw(&of(64).chain(of(1024)).collect::<Vec<_>>()).expect("a picture");
+        assert!(svg.contains("shm ring") && !svg.contains("shm mutex"), "{svg}");
     }
 }
