@@ -73,6 +73,7 @@ fn cases() -> Vec<Case> {
         Case { full: None, ..shm(&["--sync", "semaphore"], "(semaphore)") },
         Case { full: None, ..shm(&["--sync", "mutex"], "(mutex)") },
         shm(&["--sync", "ring"], "(ring)"),
+        Case { full: Some((1, 4)), ..shm(&["--sync", "ring", "--duplex"], "(ring --duplex)") },
         shm(&["--sync", "none"], "(none)"),
         Case { state: "kept", ..case("mmap", &[], "mapped file", FLOOD) },
         case("socket", &[], "Unix socket", FLOOD),
