@@ -214,6 +214,11 @@ impl Reservation<'_> {
         writer.keeper.before_commit(&writer.map, position, room)?;
         writer.tail = position.wrapping_add(room);
         writer.map.positions().commit(writer.tail);
+        // The consumer's processor has the room for the next record: while that is made, it comes over.
+        let next = room.min(to_end(&writer.map, writer.tail));
+        if writer.unread() + next <= writer.map.capacity() {
+            writer.map.will_write(writer.tail, next as usize);
+        }
         writer.keeper.after_commit(&writer.map, position, room)
     }
 

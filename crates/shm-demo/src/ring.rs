@@ -105,6 +105,10 @@ impl Ring {
         self.mine = tail.wrapping_add(1);
         self.side(TAIL).publish(self.mine);
         self.side(TAIL).wake();
+        if !self.seems_full() {
+            // The consumer's processor has the next slot: while the next item is made, it comes over.
+            self.object.memory.will_write(self.slot(self.mine), SLOT_HEADER + item.len());
+        }
         Ok(())
     }
 

@@ -53,6 +53,9 @@ impl Map {
         }
     }
 
+    /// A hint.
+    pub fn will_write(&self, _position: u64, _len: usize) {}
+
     pub fn place(&self, position: u64, len: u64) -> Range<usize> {
         let offset = position & (self.capacity() - 1);
         assert!(len <= self.capacity() - offset, "a record never crosses the end");

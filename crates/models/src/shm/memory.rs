@@ -40,6 +40,9 @@ impl Memory {
         self.items[&at].set(byte);
     }
 
+    /// A hint.
+    pub fn will_write(&self, _at: usize, _bytes: usize) {}
+
     /// Likewise, if another may write.
     pub fn read(&self, at: usize, into: &mut [u8]) {
         into.fill(self.items[&at].get());
