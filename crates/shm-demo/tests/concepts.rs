@@ -301,15 +301,15 @@ fn row_3_a_ring_refuses_a_second_producer_and_loses_nothing() {
 type Calls = Vec<(String, u64)>;
 
 /// The system calls of a consumer by name, counted by strace while it takes `items`.
-fn system_calls(items: &str, slots: &str) -> Calls {
+fn system_calls(items: &str, slots: &str, wait: &str) -> Calls {
     let mut sandbox = Sandbox::new();
     let file = sandbox.file("calls");
     let mut command = sandbox.command("strace");
     command.args(["-f", "-c", "-o"]).arg(&file).args([RING.consumer, "--name", sandbox.name()]);
-    command.args(RING.both).args(["--quiet", "--json"]);
+    command.args(RING.both).args(["--quiet", "--json", "--wait", wait]);
     let consumer = Process::spawn(command);
     consumer.wait_for_stderr("waiting for a producer");
-    let args = ["--count", items, "--slots", slots, "--interval", "0", "--quiet"];
+    let args = ["--count", items, "--slots", slots, "--wait", wait, "--interval", "0", "--quiet"];
     sandbox.producer(&RING, &args).end().expect(0);
     consumer.end().expect(0).all_well(items.parse().expect("a number"));
     let table = std::fs::read_to_string(file).expect("strace's table");
@@ -331,11 +331,11 @@ fn row_4_a_ring_makes_no_system_call_for_an_item() {
         }
     }
     let all = |calls: &Calls| calls.iter().map(|(_, n)| n).sum::<u64>();
-    let calls = system_calls("1000000", "1024");
+    let calls = system_calls("1000000", "1024", "adaptive");
     println!("1,000,000 items, 1024 slots: {} calls: {calls:?}", all(&calls));
     assert!(all(&calls) < 100_000, "{calls:?}");
-    // With one slot each side has to sleep for every item, for which it needs the kernel.
-    let calls = system_calls("5000", "1");
+    // With one slot each side has to wait for every item, and who does not look sleeps, for which it needs the kernel.
+    let calls = system_calls("5000", "1", "block");
     println!("5,000 items, 1 slot: {} calls: {calls:?}", all(&calls));
     assert!(all(&calls) > 2_500, "{calls:?}");
 }
