@@ -134,16 +134,16 @@ impl Exchange {
     }
 
     fn send(&mut self, call: &mut Call) -> Result<(), RpcError> {
+        // Before it is sent we listen: so late replies go away, and a server that has gone is noticed while it is
+        // certain that the call did not run. Who has just been heard need not be listened to.
+        if self.heard.take().is_none_or(|heard| heard.elapsed() >= SILENCE) && self.read(call)? {
+            return Ok(());
+        }
         let (len, max) = (self.request.bytes().len(), self.link.server.max_frame as usize);
         if len > max {
             self.current = None;
             let why = format!("a request of {len} bytes; the server takes up to {max}");
             return Err(RpcError::Transport(io::Error::new(ErrorKind::FileTooLarge, why)));
-        }
-        // Before it is sent we listen: so late replies go away, and a server that has gone is noticed while it is
-        // certain that the call did not run. Who has just been heard need not be listened to.
-        if self.heard.take().is_none_or(|heard| heard.elapsed() >= SILENCE) && self.read(call)? {
-            return Ok(());
         }
         match self.link.try_write(REQUEST, self.request.bytes()) {
             Ok(()) => {
@@ -195,7 +195,10 @@ impl Exchange {
             }
             self.late += 1;
             // Else this would have no end, whatever the deadline, and whoever wants to stop us.
-            check_flood(self.sent, self.came)?;
+            if let Err(flood) = check_flood(self.sent, self.came) {
+                (self.broken, self.current) = (true, None);
+                return Err(flood);
+            }
         }
         Ok(false)
     }

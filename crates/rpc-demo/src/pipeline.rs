@@ -208,7 +208,7 @@ impl Pipeline {
                 // It came late, or twice.
                 Err(_) => {
                     self.late += 1;
-                    check_flood(self.sent, self.came)?;
+                    check_flood(self.sent, self.came).inspect_err(|_| self.broken = true)?;
                 }
             }
         }
