@@ -8,7 +8,7 @@ use crate::bench::subject::{Pattern, Subject};
 use crate::figure::{bytes, bytes_per_s};
 
 const WIDTH: f64 = 800.0;
-const HEIGHT: f64 = 520.0;
+const HEIGHT: f64 = 532.0;
 /// Where the axes begin and end; who a line is stands behind its end.
 const LEFT: f64 = 104.0;
 const RIGHT: f64 = 540.0;
@@ -98,7 +98,11 @@ pub fn draw(rows: &[Row]) -> Option<String> {
     for (at, end, curve, to_the_end, rate) in labels {
         let (name, class, rate) = (curve.name(), curve.class(), bytes_per_s(rate));
         let text = |x: f64, y: f64, said: &str| {
-            format!("<text class=\"label {class}\" x=\"{x:.1}\" y=\"{y:.1}\">{said}</text>\n")
+            // Other lines may run below it.
+            let halo = "paint-order:stroke;stroke:#fcfbf8;stroke-width:4px";
+            format!(
+                "<text class=\"label {class}\" style=\"{halo}\" x=\"{x:.1}\" y=\"{y:.1}\">{said}</text>\n"
+            )
         };
         svg += &if to_the_end {
             free = f64::max(free + LINE, at + 5.0);
