@@ -42,7 +42,9 @@ impl Replies {
     /// # Errors
     /// `Interrupted` by a signal.
     pub fn open(&mut self) -> io::Result<()> {
-        self.pipe = Some(self.fifo.open()?);
+        let mut pipe = self.fifo.open()?;
+        pipe.expect_an_answer();
+        self.pipe = Some(pipe);
         Ok(())
     }
 
@@ -56,6 +58,7 @@ impl Replies {
         if !(if block { pipe.read()? } else { pipe.try_read()? }) {
             return Err(io::Error::new(io::ErrorKind::BrokenPipe, "the pipe of the replies was closed"));
         }
+        pipe.expect_an_answer();
         let reply: [u8; REPLY] = pipe.message().try_into().map_err(|_| io::ErrorKind::InvalidData)?;
         Ok(u64::from_le_bytes(reply))
     }

@@ -15,6 +15,7 @@
 //! System calls: read, fcntl (`O_NONBLOCK`). See read(2), pipe(7).
 
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::ops::Range;
 use std::os::fd::OwnedFd;
 
@@ -32,6 +33,8 @@ pub struct FrameReader {
     /// The read end.
     pub fd: OwnedFd,
     nonblocking: bool,
+    /// The next message answers what was written a moment ago.
+    answered: bool,
     /// Bytes that were read: `[start, end)` are not yet parsed.
     buffer: Vec<u8>,
     start: usize,
@@ -50,6 +53,7 @@ impl FrameReader {
         FrameReader {
             fd,
             nonblocking: false,
+            answered: false,
             buffer: vec![0; AHEAD],
             start: 0,
             end: 0,
@@ -81,8 +85,18 @@ impl FrameReader {
         if self.parse()? {
             return Ok(true);
         }
+        if mem::take(&mut self.answered) {
+            return Err(ErrorKind::WouldBlock.into());
+        }
         switch(&self.fd, &mut self.nonblocking, true)?;
         self.next()
+    }
+
+    /// Says that the next message answers what was written a moment ago, so it cannot be there yet: the next
+    /// [`FrameReader::try_read`] does not look. A look, and the two calls of fcntl around it, are more than half of a
+    /// round trip's calls.
+    pub fn expect_an_answer(&mut self) {
+        self.answered = true;
     }
 
     /// The message that the last successful read found.

@@ -106,6 +106,7 @@ fn receive_all(session: &mut Session, end: &mut End) -> Result<bool> {
                 |_| Ok(()),
                 |r, block| r.write(bytes, block),
             )?;
+            end.pipe.expect_an_answer();
         }
         if !more_wanted {
             return Ok(false);
