@@ -568,7 +568,12 @@ mod tests {
         assert!(terminal.is_idle());
         run(terminal, "sleep 1000 &");
         assert!(!terminal.is_idle());
-        assert_eq!(stage.running(), ["sleep 1000 in Terminal 1"]);
+        // The shell has forked, and becomes it in its own time.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while stage.running() != ["sleep 1000 in Terminal 1"] {
+            assert!(Instant::now() < deadline, "{:?}", stage.running());
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
 
     #[test]
