@@ -13,8 +13,6 @@
 
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::crc;
-
 /// Bytes before the payload.
 pub const HEADER: usize = 32;
 
@@ -89,8 +87,10 @@ fn seal_at(item: &mut [u8], header: &Header, time: impl FnOnce() -> u64) {
     // Last: a processor that reads in one piece what it has just written in several waits until that is all in its
     // cache, which it is after the look at the clock.
     head[16..24].copy_from_slice(&time().to_le_bytes());
-    let crc = crc::update(crc::update(0, &head[..CHECKED]), payload);
-    head[28..32].copy_from_slice(&crc.to_le_bytes());
+    let mut crc = crc32fast::Hasher::new();
+    crc.update(&head[..CHECKED]);
+    crc.update(payload);
+    head[28..32].copy_from_slice(&crc.finalize().to_le_bytes());
 }
 
 /// Checks an item that comes in pieces (from a mapped file, say), so that it need not be copied whole.
@@ -98,23 +98,25 @@ fn seal_at(item: &mut [u8], header: &Header, time: impl FnOnce() -> u64) {
 pub struct Check {
     /// The header, to be believed only once [`Check::is_intact`] has said so.
     pub header: Header,
-    crc: u32,
+    crc: crc32fast::Hasher,
 }
 
 impl Check {
     /// Starts with the item's first [`HEADER`] bytes.
     pub fn new(head: &[u8; HEADER]) -> Check {
-        Check { header: Header::parse(head), crc: crc::update(0, &head[..CHECKED]) }
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(&head[..CHECKED]);
+        Check { header: Header::parse(head), crc }
     }
 
     /// Goes on with the payload's next bytes.
     pub fn update(&mut self, piece: &[u8]) {
-        self.crc = crc::update(self.crc, piece);
+        self.crc.update(piece);
     }
 
     /// Whether the checksum fits all that was given.
     pub fn is_intact(self) -> bool {
-        self.crc == self.header.crc
+        self.crc.finalize() == self.header.crc
     }
 }
 

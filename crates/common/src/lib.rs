@@ -7,7 +7,6 @@
 
 pub mod args;
 pub mod audit;
-mod crc;
 pub mod exit;
 pub mod item;
 pub mod place;
