@@ -34,6 +34,8 @@ const NONE: Promise =
 const AHEAD: u64 = 64 << 10;
 /// A pipe's default capacity.
 const PIPE: u64 = 64 << 10;
+/// What a Unix stream is told to hold, if the kernel allows it.
+const ROOM: u64 = 1 << 20;
 /// A frame's length and kind.
 const FRAME: u64 = 8;
 
@@ -55,7 +57,9 @@ impl Promise {
             ("mmap", _) => Promise { twice: 1, outlives: true, ..NONE },
             // They grow at need, up to these.
             ("socket", "tcp") => stream(kernel("net/ipv4/tcp_wmem") + kernel("net/ipv4/tcp_rmem")),
-            ("socket", _) => stream(kernel("net/core/wmem_default")),
+            ("socket", "seqpacket") => stream(kernel("net/core/wmem_default")),
+            // The kernel doubles what it is told, for what it has to note itself: socket(7).
+            ("socket", _) => stream(2 * kernel("net/core/wmem_max").min(ROOM)),
             // The calls in flight, and an item that waits to be called with.
             _ => Promise { begun: in_flight(subject), cut: true, ..NONE },
         }
